@@ -1,0 +1,9 @@
+//! How our processes start, tell time, are configured, observed and stopped.
+//!
+//! **For:** every process of Cella (gateway, cell, agent, the `cella` command) and the simulated world.
+//! **May use:** nothing of ours. A closed list of modules, not a place for helpers.
+//! **Invariants:** a process asks the outside world for time, randomness, jobs and other processes only
+//! through [`host::Host`]; the real side of those seams is here and nowhere else.
+//! **Read in this order:** [`host`] (the seams).
+
+pub mod host;

@@ -1,0 +1,3 @@
+//! Types as read views, defaulting, validation, conversion: all that admission needs.
+
+pub mod config;
