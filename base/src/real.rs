@@ -1,0 +1,24 @@
+//! The real side of the seams: clocks of the kernel, tokio jobs, the kernel's entropy, sockets.
+//!
+//! The only module that may ask the operating system for time or start a tokio task.
+
+mod net;
+mod tokio_side;
+
+pub use net::{HyperNet, OnClock, OnJobs};
+pub use tokio_side::{RealClock, RealEntropy, RealJobs};
+
+use std::sync::Arc;
+
+use crate::host::Host;
+
+/// A [`Host`] on this operating system. Must be used inside a tokio runtime.
+pub fn host() -> (Host, Arc<RealJobs>) {
+    let clock = Arc::new(RealClock);
+    let jobs = Arc::new(RealJobs::default());
+    let net = Arc::new(HyperNet::new(clock.clone(), jobs.clone()));
+    (Host { clock, jobs: jobs.clone(), entropy: Arc::new(RealEntropy), net }, jobs)
+}
+
+#[cfg(test)]
+mod tests;
