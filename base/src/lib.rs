@@ -4,9 +4,11 @@
 //! **May use:** nothing of ours. A closed list of modules, not a place for helpers.
 //! **Invariants:** a process asks the outside world for time, randomness, jobs and other processes only
 //! through [`host::Host`]; the real side of those seams is here and nowhere else.
-//! **Read in this order:** [`host`] (the seams), [`real`] (their real side), [`serve`], [`tls`].
+//! **Read in this order:** [`host`] (the seams), [`real`] (their real side), [`serve`], [`tls`],
+//! [`telemetry`].
 
 pub mod host;
 pub mod real;
 pub mod serve;
+pub mod telemetry;
 pub mod tls;
