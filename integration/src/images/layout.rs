@@ -1,0 +1,90 @@
+//! Writes an OCI image layout.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use super::STANDS_IN_FOR;
+use super::recipes::Recipe;
+
+const ARCHITECTURE: &str = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
+
+/// A layout being written.
+pub struct Writer {
+    dir: PathBuf,
+    manifests: Vec<Value>,
+}
+
+impl Writer {
+    /// An empty layout in `dir`.
+    pub fn new(dir: &Path) -> Result<Self> {
+        fs::create_dir_all(dir.join("blobs/sha256"))?;
+        fs::write(dir.join("oci-layout"), "{\"imageLayoutVersion\":\"1.0.0\"}")?;
+        Ok(Self { dir: dir.to_owned(), manifests: Vec::new() })
+    }
+
+    /// Adds `root` as an image of one layer.
+    pub fn image(&mut self, root: &Path, recipe: &Recipe) -> Result<()> {
+        let mut tar = tar::Builder::new(Vec::new());
+        tar.follow_symlinks(false);
+        tar.mode(tar::HeaderMode::Complete);
+        tar.append_dir_all(".", root)?;
+        let plain = tar.into_inner()?;
+        let diff_id = digest(&plain);
+        let mut gzip = GzEncoder::new(Vec::new(), Compression::new(1));
+        gzip.write_all(&plain)?;
+        let layer = self.blob("application/vnd.oci.image.layer.v1.tar+gzip", &gzip.finish()?)?;
+        let mut config = json!({
+            "architecture": ARCHITECTURE,
+            "os": "linux",
+            "config": {
+                "Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"],
+                "Cmd": recipe.cmd,
+            },
+            "rootfs": {"type": "layers", "diff_ids": [diff_id]},
+        });
+        if !recipe.entrypoint.is_empty() {
+            config["config"]["Entrypoint"] = json!(recipe.entrypoint);
+        }
+        let config = self.blob("application/vnd.oci.image.config.v1+json", &serde_json::to_vec(&config)?)?;
+        let kind = "application/vnd.oci.image.manifest.v1+json";
+        let manifest = json!({"schemaVersion": 2, "mediaType": kind, "config": config, "layers": [layer]});
+        let manifest = self.blob(kind, &serde_json::to_vec(&manifest)?)?;
+        for name in recipe.names {
+            let mut entry = manifest.clone();
+            entry["platform"] = json!({"os": "linux", "architecture": ARCHITECTURE});
+            entry["annotations"] = json!({
+                "org.opencontainers.image.ref.name": format!("{name}:latest"),
+                STANDS_IN_FOR: name,
+            });
+            self.manifests.push(entry);
+        }
+        Ok(())
+    }
+
+    /// Writes the index.
+    pub fn finish(self) -> Result<()> {
+        let kind = "application/vnd.oci.image.index.v1+json";
+        let index = json!({"schemaVersion": 2, "mediaType": kind, "manifests": self.manifests});
+        fs::write(self.dir.join("index.json"), serde_json::to_vec_pretty(&index)?)?;
+        Ok(())
+    }
+
+    fn blob(&self, media_type: &str, bytes: &[u8]) -> Result<Value> {
+        let digest = digest(bytes);
+        let name = digest.trim_start_matches("sha256:");
+        fs::write(self.dir.join("blobs/sha256").join(name), bytes)?;
+        Ok(json!({"mediaType": media_type, "digest": digest, "size": bytes.len()}))
+    }
+}
+
+fn digest(bytes: &[u8]) -> String {
+    let hex: String = Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect();
+    format!("sha256:{hex}")
+}
