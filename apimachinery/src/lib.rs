@@ -1,1 +1,19 @@
-//! Placeholder.
+//! How Kubernetes objects behave, on JSON documents.
+//!
+//! **For:** `gateway` (everything), `tekton`, `tenancy` and `store` (metadata, selectors, Status).
+//! **May use:** serde and friends. Pure: no async, no clock, no randomness, no I/O; `now`, uids and random
+//! bytes are arguments.
+//! **Invariants:** the stored and served form of an object is its schema-pruned document; one schema tree
+//! drives pruning, validation, OpenAPI and apply; nothing panics on any input; what clients grep is said in the
+//! reference's words.
+//! **Read in this order:** [`status`] and [`field_error`] (how refusals look), [`meta`] (what create and update
+//! do to metadata), [`selector`], [`patch`]; [`names`] and [`time`] are small tools.
+
+pub mod field_error;
+pub mod kind;
+pub mod meta;
+pub mod names;
+pub mod patch;
+pub mod selector;
+pub mod status;
+pub mod time;
