@@ -118,6 +118,8 @@ pub enum Cell {
 /// Cells of core kinds that take more than a look-up.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Computed {
+    /// Time since the object was created, or `<unknown>`.
+    Age,
     /// `1/2`.
     PodReady,
     /// Phase or the reason that says more.

@@ -7,8 +7,11 @@
 //! drives pruning, validation, OpenAPI and apply; nothing panics on any input; what clients grep is said in the
 //! reference's words.
 //! **Read in this order:** [`status`] and [`field_error`] (how refusals look), [`meta`] (what create and update
-//! do to metadata), [`selector`], [`patch`]; [`names`] and [`time`] are small tools.
+//! do to metadata), [`selector`], [`patch`]; [`kind`] (what is served)
+//! and its views [`discovery`] and [`table`]; [`accept`], [`names`] and [`time`] are small tools.
 
+pub mod accept;
+pub mod discovery;
 pub mod field_error;
 pub mod kind;
 pub mod meta;
@@ -16,4 +19,5 @@ pub mod names;
 pub mod patch;
 pub mod selector;
 pub mod status;
+pub mod table;
 pub mod time;

@@ -1,8 +1,7 @@
 //! The kinds of Kubernetes itself that Tekton and its clients need.
 
 use super::{
-    AGE, Cell, Column, Computed, Field, Kind, NAME, STATUS, Scope, Subresource, column, date, unserved,
-    version, wide,
+    Cell, Column, Computed, Field, Kind, NAME, STATUS, Scope, Subresource, column, unserved, version, wide,
 };
 use crate::names::NameRule;
 
@@ -12,6 +11,8 @@ const NO_COLLECTION: &[&str] = &["create", "delete", "get", "list", "patch", "up
 const fn integer(name: &'static str, cell: Cell) -> Column {
     Column { kind: "integer", ..column(name, cell) }
 }
+
+const AGE: Column = column("Age", Cell::Computed(Computed::Age));
 
 const fn field(label: &'static str, pointers: &'static [&'static str]) -> Field {
     Field { label, pointers, absent: "" }
@@ -58,7 +59,7 @@ pub(super) const KINDS: &[Kind] = &[
         plural: "limitranges",
         singular: "limitrange",
         short_names: &["limits"],
-        versions: &[version("v1", &[NAME, date("Created At", Cell::At("/metadata/creationTimestamp"))])],
+        versions: &[version("v1", &[NAME, column("Created At", Cell::At("/metadata/creationTimestamp"))])],
         ..CORE
     },
     Kind {
