@@ -1,1 +1,11 @@
-//! Placeholder.
+//! The `cella` command.
+//!
+//! **For:** people (a laptop's `up`, `demo`, `doctor`) and the local machine provider (`agent`, `supervisor`).
+//! **May use:** gateway, cell, agent, and what they use.
+//! **Invariants:** standard output is data, standard error is talk; exit code 0 says that what was asked came
+//! true, 1 that it did not, 64 that it was asked wrongly; nothing is left behind.
+//! **Read in this order:** [`arguments`], [`up`], [`demo`].
+
+pub mod client;
+pub mod demo;
+pub mod documents;

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
+pub use packages::run as run_command;
 pub use recipes::names;
 
 /// Annotation of an index entry that answers for every tag and digest of a repository.

@@ -8,5 +8,7 @@
 //! **Read in this order:** [`backend`] (the contract), [`object`] (how API objects are kept), [`records`].
 
 pub mod backend;
+mod bells;
+pub mod memory;
 pub mod object;
 pub mod records;

@@ -1,0 +1,47 @@
+//! Bells of one process: who waits for a partition is woken when something is written there.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use base::host::BoxFuture;
+use tokio::sync::Notify;
+
+use crate::backend::{Bell, Table};
+
+/// All bells of a back end.
+#[derive(Default)]
+pub struct Bells {
+    waiting: Mutex<BTreeMap<(Table, String), Vec<Weak<Notify>>>>,
+}
+
+struct Subscription(Arc<Notify>);
+
+impl Bell for Subscription {
+    fn rung(&mut self) -> BoxFuture<'_, ()> {
+        // `notify_one` keeps one ring for a subscriber that is not waiting at the moment.
+        Box::pin(self.0.notified())
+    }
+}
+
+impl Bells {
+    /// A bell that rings for `partition`.
+    pub fn subscribe(&self, table: Table, partition: &str) -> Box<dyn Bell> {
+        let notify = Arc::new(Notify::new());
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let list = waiting.entry((table, partition.to_owned())).or_default();
+        list.retain(|other| other.strong_count() > 0);
+        list.push(Arc::downgrade(&notify));
+        Box::new(Subscription(notify))
+    }
+
+    /// Wakes whoever waits for `partition`.
+    pub fn ring(&self, table: Table, partition: &str) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (table, partition.to_owned());
+        let Some(list) = waiting.get_mut(&key) else { return };
+        list.retain(|notify| notify.upgrade().inspect(|n| n.notify_one()).is_some());
+        if list.is_empty() {
+            waiting.remove(&key);
+        }
+    }
+}
