@@ -9,13 +9,9 @@ use base::host::Mono;
 
 use crate::server::Server;
 
-pub mod bench;
-pub mod clients;
-pub mod demo;
 pub mod examples;
-pub mod golden;
+
 pub mod images;
-pub mod verify;
 
 /// The build folder (`target/`), where everything that can be made again is kept.
 pub fn build_dir() -> Result<PathBuf> {
@@ -112,7 +108,16 @@ pub fn cella() -> Result<PathBuf> {
     let static_dir_text = static_dir.to_string_lossy().into_owned();
     let triple = host_triple()?;
     cargo(
-        &["build", "--quiet", "--package", "entrypoint", "--target", &triple, "--target-dir", &static_dir_text],
+        &[
+            "build",
+            "--quiet",
+            "--package",
+            "entrypoint",
+            "--target",
+            &triple,
+            "--target-dir",
+            &static_dir_text,
+        ],
         &[("RUSTFLAGS", "-C target-feature=+crt-static -C strip=symbols -C relocation-model=static")],
     )?;
     let built = static_dir.join(&triple).join("debug/entrypoint");

@@ -33,7 +33,13 @@ pub struct Options {
 impl Options {
     /// The usual: two tenants, a data folder of its own.
     pub fn new(cella: PathBuf, images: PathBuf) -> Self {
-        Self { cella, images, data: None, tenants: vec!["acme".into(), "globex".into()], arguments: Vec::new() }
+        Self {
+            cella,
+            images,
+            data: None,
+            tenants: vec!["acme".into(), "globex".into()],
+            arguments: Vec::new(),
+        }
     }
 }
 
@@ -56,8 +62,7 @@ impl Server {
             Some(data) => (data.clone(), true),
             None => (tempfile::Builder::new().prefix("cella-test.").tempdir()?.keep(), false),
         };
-        let mut server =
-            Self { child: None, data, keep, options: options.clone(), access: BTreeMap::new() };
+        let mut server = Self { child: None, data, keep, options: options.clone(), access: BTreeMap::new() };
         server.launch()?;
         Ok(server)
     }
@@ -79,7 +84,8 @@ impl Server {
         }
         command.args(&self.options.arguments);
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-        let mut child = command.spawn().with_context(|| format!("cannot run {}", self.options.cella.display()))?;
+        let mut child =
+            command.spawn().with_context(|| format!("cannot run {}", self.options.cella.display()))?;
         for _ in 0..READY_MAX_MS / LOOK_EVERY_MS {
             if let Ok(text) = fs::read_to_string(&ready) {
                 self.access = access(&serde_json::from_str(&text)?)?;

@@ -11,8 +11,13 @@ use crate::images::run_command;
 pub const TKN_VERSION: &str = "v0.46.0";
 
 /// Debian packages that tests use.
-const PACKAGES: &[(&str, &str)] =
-    &[("busybox", "busybox-static"), ("iptables", "iptables"), ("nft", "nftables"), ("pip3", "python3-pip"), ("ip", "iproute2")];
+const PACKAGES: &[(&str, &str)] = &[
+    ("busybox", "busybox-static"),
+    ("iptables", "iptables"),
+    ("nft", "nftables"),
+    ("pip3", "python3-pip"),
+    ("ip", "iproute2"),
+];
 
 /// Where a program is, if it is on the PATH.
 pub fn which(name: &str) -> Option<PathBuf> {
@@ -23,7 +28,8 @@ pub fn which(name: &str) -> Option<PathBuf> {
 
 /// Installs the Debian packages whose programs are missing.
 pub fn debian(say: &mut dyn FnMut(&str)) -> Result<()> {
-    let missing: Vec<_> = PACKAGES.iter().filter(|(program, _)| which(program).is_none()).map(|p| p.1).collect();
+    let missing: Vec<_> =
+        PACKAGES.iter().filter(|(program, _)| which(program).is_none()).map(|p| p.1).collect();
     if missing.is_empty() {
         return Ok(());
     }

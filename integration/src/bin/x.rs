@@ -1,5 +1,6 @@
 //! `cargo x NAME`: everything that a developer runs beside the compiler.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -16,14 +17,28 @@ struct Arguments {
 enum Command {
     /// Build the stand-in container images from Debian's packages.
     Images,
+    /// Run the example files for real.
+    Examples {
+        /// Another folder of the same format.
+        #[arg(long)]
+        dir: Option<PathBuf>,
+        /// Only files whose path contains this.
+        #[arg(long)]
+        only: Option<String>,
+    },
 }
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
-        Command::Images => commands::images::run(),
+        Command::Images => commands::images::run().map(|()| true),
+        Command::Examples { dir, only } => commands::examples::run(
+            &dir.unwrap_or_else(|| commands::shared().join("examples")),
+            only.as_deref(),
+        ),
     };
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE

@@ -56,7 +56,8 @@ pub fn run(dir: &Path, only: Option<&str>) -> Result<bool> {
                     let index = next.fetch_add(1, Ordering::SeqCst);
                     let Some(file) = files.get(index) else { return };
                     let began = Clock::now();
-                    let end = one(&tools, &server, file, index).unwrap_or_else(|e| End::Failed(format!("{e:#}")));
+                    let end =
+                        one(&tools, &server, file, index).unwrap_or_else(|e| End::Failed(format!("{e:#}")));
                     let name = file.strip_prefix(dir).unwrap_or(file).display().to_string();
                     eprintln!("{} {name} ({:.1} s)", mark(&end), began.elapsed().as_secs_f64());
                     ends.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(name, end);
@@ -91,7 +92,8 @@ fn flags(tools: &Tools, server: &Server) -> Result<()> {
     for (tenant, all) in [("alpha", ALPHA), ("beta", &[("enable-api-fields", "beta")])] {
         let data: BTreeMap<_, _> = all.iter().copied().collect();
         let patch = serde_json::json!({ "data": data }).to_string();
-        let patch = ["-n", "tekton-pipelines", "patch", "configmap", "feature-flags", "--type=merge", "-p", &patch];
+        let patch =
+            ["-n", "tekton-pipelines", "patch", "configmap", "feature-flags", "--type=merge", "-p", &patch];
         tools.kubectl(server, tenant, &patch)?;
     }
     Ok(())
@@ -100,7 +102,13 @@ fn flags(tools: &Tools, server: &Server) -> Result<()> {
 fn one(tools: &Tools, server: &Server, file: &Path, index: usize) -> Result<End> {
     let text = std::fs::read_to_string(file)?;
     let leg = |name: &str| file.components().any(|c| c.as_os_str() == name);
-    let tenant = if leg("alpha") { "alpha" } else if leg("beta") { "beta" } else { "stable" };
+    let tenant = if leg("alpha") {
+        "alpha"
+    } else if leg("beta") {
+        "beta"
+    } else {
+        "stable"
+    };
     let namespace = format!("example-{index}");
     tools.kubectl(server, tenant, &["create", "namespace", &namespace])?;
     let text = text.replace("namespace: default", &format!("namespace: {namespace}"));
@@ -114,7 +122,13 @@ fn one(tools: &Tools, server: &Server, file: &Path, index: usize) -> Result<End>
 }
 
 /// `None` when all runs succeeded, else why not.
-fn submit_and_wait(tools: &Tools, server: &Server, tenant: &str, namespace: &str, text: &str) -> Result<Option<String>> {
+fn submit_and_wait(
+    tools: &Tools,
+    server: &Server,
+    tenant: &str,
+    namespace: &str,
+    text: &str,
+) -> Result<Option<String>> {
     let mut create = Command::new(&tools.kubectl);
     create.arg("--kubeconfig").arg(server.kubeconfig(tenant)).args(["-n", namespace, "create", "-f", "-"]);
     let mut child = create.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
@@ -125,7 +139,11 @@ fn submit_and_wait(tools: &Tools, server: &Server, tenant: &str, namespace: &str
     }
     let began = Clock::now();
     loop {
-        let runs = tools.kubectl(server, tenant, &["-n", namespace, "get", "taskruns,pipelineruns", "-o", "json"])?;
+        let runs = tools.kubectl(
+            server,
+            tenant,
+            &["-n", namespace, "get", "taskruns,pipelineruns", "-o", "json"],
+        )?;
         let runs: Value = serde_json::from_str(&runs)?;
         // Only what the file itself created, not the children.
         let roots: Vec<_> = runs["items"]
@@ -164,7 +182,10 @@ fn outside(text: &str) -> Option<&'static str> {
         (has("resolver: hub"), "hub resolver (remote)"),
         (has("resolver: bundles"), "bundles resolver (remote)"),
         (has("library/docker"), "docker-in-docker: its image has no stand-in"),
-        (has("go-containerregistry/crane"), "crane: its image has no stand-in, and it asks a public registry"),
+        (
+            has("go-containerregistry/crane"),
+            "crane: its image has no stand-in, and it asks a public registry",
+        ),
         (has("git-clone"), "cloning from the internet"),
         (has("mirror.gcr.io/node"), "node: its image has no stand-in"),
     ]
