@@ -17,6 +17,7 @@ pub mod kind;
 pub mod meta;
 pub mod names;
 pub mod patch;
+pub mod schema;
 pub mod selector;
 pub mod status;
 pub mod table;
