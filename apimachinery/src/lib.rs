@@ -11,12 +11,14 @@
 //! and its views [`discovery`] and [`table`]; [`accept`], [`names`] and [`time`] are small tools.
 
 pub mod accept;
+pub mod decode;
 pub mod discovery;
 pub mod field_error;
 pub mod kind;
 pub mod meta;
 pub mod names;
 pub mod patch;
+pub mod protobuf;
 pub mod schema;
 pub mod selector;
 pub mod status;

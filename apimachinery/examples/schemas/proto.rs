@@ -1,6 +1,6 @@
 //! Schemas and wire layout of Kubernetes' own kinds, read from its `generated.proto` files.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -56,12 +56,16 @@ struct Field {
     keys: Vec<String>,
 }
 
-/// Every message by its full name.
-pub struct Messages(BTreeMap<String, Vec<Field>>);
+/// Every message by its full name, and which of its fields are pointers in Go (`message.field`): only of those a
+/// zero on the wire means something.
+pub struct Messages {
+    messages: BTreeMap<String, Vec<Field>>,
+    pointers: BTreeSet<String>,
+}
 
 impl Messages {
     pub fn read(modules: &Path) -> Result<Self> {
-        let mut out = Self(BTreeMap::new());
+        let mut out = Self { messages: BTreeMap::new(), pointers: BTreeSet::new() };
         for module in
             std::fs::read_dir(modules).with_context(|| format!("cannot read {}", modules.display()))?
         {
@@ -81,13 +85,17 @@ impl Messages {
             if path.is_dir() {
                 self.read_folder(&path)?;
             } else if path.file_name().is_some_and(|n| n == "generated.proto") {
-                self.read_file(&std::fs::read_to_string(&path)?)?;
+                let package = self.read_file(&std::fs::read_to_string(&path)?)?;
+                let types = path.with_file_name("types.go");
+                if types.is_file() {
+                    self.read_types(&std::fs::read_to_string(&types)?, &package);
+                }
             }
         }
         Ok(())
     }
 
-    fn read_file(&mut self, text: &str) -> Result<()> {
+    fn read_file(&mut self, text: &str) -> Result<String> {
         let (mut package, mut message) = (String::new(), None::<String>);
         let mut notes: Vec<String> = Vec::new();
         for line in text.lines().map(str::trim) {
@@ -95,7 +103,7 @@ impl Messages {
                 package = rest.trim_end_matches(';').to_owned();
             } else if let Some(rest) = line.strip_prefix("message ") {
                 let name = format!("{package}.{}", rest.trim_end_matches(" {"));
-                self.0.insert(name.clone(), Vec::new());
+                self.messages.insert(name.clone(), Vec::new());
                 message = Some(name);
                 notes.clear();
             } else if let Some(note) = line.strip_prefix("//") {
@@ -106,13 +114,29 @@ impl Messages {
                 message.as_ref().filter(|_| line.ends_with(';') && line.contains(" = "))
             {
                 let field = field(line, &notes, &package)?;
-                self.0.get_mut(name).context("message")?.push(field);
+                self.messages.get_mut(name).context("message")?.push(field);
                 notes.clear();
             } else if line.is_empty() {
                 notes.clear();
             }
         }
-        Ok(())
+        Ok(package)
+    }
+
+    /// Notes pointers: lines such as `Name *Type `json:"name,omitempty"`` inside `type Struct struct {`.
+    fn read_types(&mut self, text: &str, package: &str) {
+        let mut message = String::new();
+        for line in text.lines() {
+            if let Some(rest) = line.strip_prefix("type ") {
+                message = rest.split(' ').next().unwrap_or("").to_owned();
+            }
+            let words: Vec<&str> = line.split_whitespace().collect();
+            let Some(tag) = words.get(2).and_then(|t| t.strip_prefix("`json:\"")) else { continue };
+            if words[1].starts_with('*') {
+                let name = tag.split([',', '"']).next().unwrap_or("");
+                self.pointers.insert(format!("{package}.{message}.{name}"));
+            }
+        }
     }
 
     /// The node of a message.
@@ -127,7 +151,7 @@ impl Messages {
             }
             return Ok(table.intern(node));
         }
-        let fields = self.0.get(name).with_context(|| format!("no message {name}"))?;
+        let fields = self.messages.get(name).with_context(|| format!("no message {name}"))?;
         let (mut properties, mut wire, mut inline) = (Map::new(), Map::new(), Map::new());
         for field in fields {
             let at = self.value(table, field, depth)?;
@@ -151,6 +175,14 @@ impl Messages {
                 text.insert("t".into(), "s".into());
                 properties.insert(key.into(), table.intern(text).into());
             }
+        }
+        let pointers: Vec<&str> = fields
+            .iter()
+            .filter(|f| self.pointers.contains(&format!("{name}.{}", f.name)))
+            .map(|f| f.name.as_str())
+            .collect();
+        if !pointers.is_empty() {
+            out.insert("n".into(), json!(pointers));
         }
         out.insert("p".into(), properties.into());
         out.insert("w".into(), wire.into());

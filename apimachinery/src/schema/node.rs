@@ -130,6 +130,9 @@ pub struct Node {
     /// Property by field number.
     #[serde(rename = "w", default, borrow)]
     pub(crate) wire: BTreeMap<u32, &'static str>,
+    /// Properties whose zero on the wire means something; of all others it means that nothing was said.
+    #[serde(rename = "n", default, borrow)]
+    pub(crate) pointers: Vec<&'static str>,
     /// Messages, by field number, whose members stand in this object.
     #[serde(rename = "z", default)]
     pub(super) inline: BTreeMap<u32, u32>,
