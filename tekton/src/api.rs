@@ -1,3 +1,4 @@
 //! Types as read views, defaulting, validation, conversion: all that admission needs.
 
 pub mod config;
+pub mod defaults;

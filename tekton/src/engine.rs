@@ -1,5 +1,19 @@
-//! What a controller does, as pure functions: [`decide`](decide::decide) looks at a snapshot and says which
-//! rows to write. Reading order: [`decide`] (the contract), then its two halves.
+//! What a controller does, as pure functions: a `decide` looks at a snapshot and says which rows to write.
+//!
+//! Reading order: [`decide`] (the contract), [`taskrun`] with [`pod`] and [`status`], [`pipelinerun`] with
+//! [`graph`]; below them [`params`], [`workspaces`], [`substitution`], [`names`], [`condition`], [`doc`].
 
+pub mod condition;
 pub mod decide;
+pub mod doc;
+pub mod names;
+pub mod params;
+pub mod pod;
+pub mod scripts;
+pub mod status;
 pub mod substitution;
+pub mod taskrun;
+pub mod taskspec;
+pub mod termination;
+pub mod time;
+pub mod workspaces;

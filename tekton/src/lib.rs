@@ -9,3 +9,5 @@
 
 pub mod api;
 pub mod engine;
+#[cfg(any(test, feature = "golden"))]
+pub mod golden;

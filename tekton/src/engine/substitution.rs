@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::Value;
+
 /// Replacements by key, without `$(` and `)`.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Replacements {
@@ -45,3 +47,68 @@ impl Replacements {
         }
     }
 }
+
+impl Replacements {
+    /// A param value: text, list (elements that are references to arrays expand), map, or a text that is
+    /// exactly a reference to an array or object and becomes it.
+    pub fn value(&self, value: &Value) -> Value {
+        match value {
+            Value::String(text) => {
+                let whole = text.strip_prefix("$(").and_then(|t| t.strip_suffix(')')).unwrap_or("");
+                if let Some(items) = self.arrays.get(whole).filter(|_| whole.ends_with("[*]")) {
+                    return Value::from(items.clone());
+                }
+                if let Some(map) = self.objects.get(whole) {
+                    return Value::Object(
+                        map.iter().map(|(k, v)| (k.clone(), Value::from(v.clone()))).collect(),
+                    );
+                }
+                Value::from(self.string(text))
+            }
+            Value::Array(items) => items
+                .iter()
+                .flat_map(|item| match item {
+                    Value::String(text) => self.element(text).into_iter().map(Value::from).collect(),
+                    other => vec![self.value(other)],
+                })
+                .collect(),
+            Value::Object(map) => map.iter().map(|(k, v)| (k.clone(), self.value(v))).collect(),
+            other => other.clone(),
+        }
+    }
+
+    /// Every text in a document, but for what stands under the keys `except`; elements of `args` and `command`
+    /// lists expand.
+    pub fn document(&self, value: &mut Value, except: &[&str]) {
+        match value {
+            Value::String(text) => {
+                if text.contains("$(") {
+                    *text = self.string(text);
+                }
+            }
+            Value::Array(items) => items.iter_mut().for_each(|item| self.document(item, except)),
+            Value::Object(map) => {
+                for (key, item) in map.iter_mut() {
+                    if except.contains(&key.as_str()) {
+                        continue;
+                    }
+                    match (key.as_str(), &*item) {
+                        ("args" | "command" | "values", Value::Array(_)) => *item = self.value(item),
+                        _ => self.document(item, except),
+                    }
+                }
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        }
+    }
+
+    /// Takes over everything of `other`, which wins.
+    pub fn extend(&mut self, other: Replacements) {
+        self.strings.extend(other.strings);
+        self.arrays.extend(other.arrays);
+        self.objects.extend(other.objects);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,216 @@
+//! Defaulting, as the reference's mutating webhook does it on every write.
+
+use serde_json::{Value, json};
+
+use crate::api::config::TenantConfig;
+
+/// Text of a Go duration of whole minutes: `1h0m0s`.
+fn minutes(minutes: u64) -> String {
+    match (minutes / 60, minutes % 60) {
+        (0, 0) => "0s".into(),
+        (0, m) => format!("{m}m0s"),
+        (h, m) => format!("{h}h{m}m0s"),
+    }
+}
+
+fn timeout(config: &TenantConfig) -> String {
+    let configured = config.config_defaults.get("default-timeout-minutes").and_then(|m| m.parse().ok());
+    minutes(configured.unwrap_or(60))
+}
+
+fn service_account(config: &TenantConfig) -> &str {
+    config.config_defaults.get("default-service-account").map_or("default", String::as_str)
+}
+
+fn empty(value: &Value) -> bool {
+    value.is_null() || value.as_str() == Some("")
+}
+
+fn map<'a>(value: &'a mut Value, key: &str) -> Option<&'a mut Value> {
+    value.get_mut(key).filter(|v| v.is_object())
+}
+
+fn each(value: &mut Value, key: &str, mut with: impl FnMut(&mut Value)) {
+    if let Some(items) = value.get_mut(key).and_then(Value::as_array_mut) {
+        items.iter_mut().filter(|item| item.is_object()).for_each(&mut with);
+    }
+}
+
+/// Fills in what the reference fills in for `kind` (of `tekton.dev/v1`); other kinds stay as they are.
+pub fn apply(kind: &str, object: &mut Value, config: &TenantConfig) {
+    match kind {
+        "Task" => {
+            if let Some(spec) = map(object, "spec") {
+                task_spec(spec);
+            }
+        }
+        "Pipeline" => {
+            if let Some(spec) = map(object, "spec") {
+                pipeline_spec(spec, config);
+            }
+        }
+        "TaskRun" => task_run(object, config),
+        "PipelineRun" => pipeline_run(object, config),
+        _ => {}
+    }
+}
+
+fn task_run(object: &mut Value, config: &TenantConfig) {
+    if let Some(metadata) = map(object, "metadata") {
+        let label = config
+            .config_defaults
+            .get("default-managed-by-label-value")
+            .map_or("tekton-pipelines", String::as_str);
+        if !metadata["labels"].is_object() {
+            metadata["labels"] = json!({});
+        }
+        if metadata["labels"].get("app.kubernetes.io/managed-by").is_none() {
+            metadata["labels"]["app.kubernetes.io/managed-by"] = json!(label);
+        }
+    }
+    let Some(spec) = map(object, "spec") else { return };
+    if let Some(reference) = map(spec, "taskRef") {
+        task_ref(reference);
+    }
+    if spec.get("timeout").is_none_or(Value::is_null) {
+        spec["timeout"] = json!(timeout(config));
+    }
+    if empty(&spec["serviceAccountName"]) {
+        spec["serviceAccountName"] = json!(service_account(config));
+    }
+    pod_template(spec, config);
+    if let Some(inner) = map(spec, "taskSpec") {
+        task_spec(inner);
+    }
+}
+
+fn pipeline_run(object: &mut Value, config: &TenantConfig) {
+    let Some(spec) = map(object, "spec") else { return };
+    let timeouts = spec["timeouts"].is_object();
+    if !timeouts {
+        spec["timeouts"] = json!({});
+    }
+    if spec["timeouts"].get("pipeline").is_none_or(Value::is_null) {
+        spec["timeouts"]["pipeline"] = json!(timeout(config));
+    }
+    if !spec["taskRunTemplate"].is_object() {
+        spec["taskRunTemplate"] = json!({});
+    }
+    let template = &mut spec["taskRunTemplate"];
+    if empty(&template["serviceAccountName"]) {
+        template["serviceAccountName"] = json!(service_account(config));
+    }
+    pod_template(template, config);
+    if let Some(inner) = map(spec, "pipelineSpec") {
+        pipeline_spec(inner, config);
+    }
+}
+
+fn pod_template(holder: &mut Value, config: &TenantConfig) {
+    let Some(text) = config.config_defaults.get("default-pod-template").filter(|t| !t.is_empty()) else {
+        return;
+    };
+    let Ok(default) = serde_yaml_ng::from_str::<Value>(text) else { return };
+    let Some(default) = default.as_object() else { return };
+    if !holder["podTemplate"].is_object() {
+        holder["podTemplate"] = json!({});
+    }
+    let own = &mut holder["podTemplate"];
+    for (field, value) in default {
+        match (field.as_str(), own.get(field)) {
+            // By name: the run's entries win, the default's others are added.
+            ("env" | "volumes", Some(Value::Array(there))) => {
+                let mut merged = value.as_array().cloned().unwrap_or_default();
+                for entry in there {
+                    match merged.iter_mut().find(|m| m["name"] == entry["name"]) {
+                        Some(place) => *place = entry.clone(),
+                        None => merged.push(entry.clone()),
+                    }
+                }
+                own[field] = Value::Array(merged);
+            }
+            (_, None | Some(Value::Null)) => own[field] = value.clone(),
+            _ => {}
+        }
+    }
+}
+
+fn task_ref(reference: &mut Value) {
+    let remote = !empty(&reference["resolver"]);
+    if !remote && empty(&reference["kind"]) {
+        reference["kind"] = json!("Task");
+    }
+}
+
+fn task_spec(spec: &mut Value) {
+    each(spec, "params", param_spec);
+    each(spec, "results", result);
+    each(spec, "steps", |step| {
+        each(step, "results", result);
+    });
+}
+
+fn pipeline_spec(spec: &mut Value, config: &TenantConfig) {
+    each(spec, "params", param_spec);
+    for part in ["tasks", "finally"] {
+        each(spec, part, |task| pipeline_task(task, config));
+    }
+}
+
+fn pipeline_task(task: &mut Value, config: &TenantConfig) {
+    if let Some(reference) = map(task, "taskRef") {
+        let remote = !empty(&reference["resolver"]);
+        let named = !empty(&reference["name"]);
+        if empty(&reference["kind"]) && empty(&reference["apiVersion"]) && named && !remote {
+            reference["kind"] = json!("Task");
+        }
+    }
+    if let Some(inner) = map(task, "taskSpec") {
+        let custom = !empty(&inner["apiVersion"]);
+        if !custom {
+            task_spec(inner);
+        }
+    }
+    if let Some(inner) = map(task, "pipelineSpec") {
+        pipeline_spec(inner, config);
+    }
+}
+
+fn param_spec(param: &mut Value) {
+    if empty(&param["type"]) {
+        let kind = match param.get("default") {
+            Some(Value::Array(_)) => "array",
+            Some(Value::Object(_)) => "object",
+            None | Some(Value::Null) if param["properties"].is_object() => "object",
+            _ if param["properties"].is_object() => "object",
+            _ => "string",
+        };
+        param["type"] = json!(kind);
+    }
+    if param["type"] == "object" {
+        properties(param);
+    }
+}
+
+fn result(result: &mut Value) {
+    if empty(&result["type"]) {
+        let kind = if result["properties"].is_object() { "object" } else { "string" };
+        result["type"] = json!(kind);
+    }
+    if result["type"] == "object" {
+        properties(result);
+    }
+}
+
+fn properties(holder: &mut Value) {
+    if let Some(properties) = holder.get_mut("properties").and_then(Value::as_object_mut) {
+        for property in properties.values_mut() {
+            if property.is_null() {
+                *property = json!({});
+            }
+            if property.is_object() && empty(&property["type"]) {
+                property["type"] = json!("string");
+            }
+        }
+    }
+}
