@@ -5,10 +5,11 @@
 //! **Invariants:** one writer per section of a record, enforced by the façade types; every transaction is all
 //! or nothing inside one Home; every stored body begins with a format byte; an unknown outcome is settled by
 //! its RequestId before anybody is answered.
-//! **Read in this order:** [`backend`] (the contract), [`object`] (how API objects are kept), [`records`].
+//! **Read in this order:** [`backend`] (the contract), [`object`] (how API objects are kept), [`records`], [`cell`].
 
 pub mod backend;
 mod bells;
+pub mod cell;
 pub mod memory;
 pub mod object;
 pub mod records;

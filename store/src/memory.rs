@@ -10,8 +10,8 @@ use base::host::{BoxFuture, Clock};
 use bytes::Bytes;
 
 use crate::backend::{
-    At, Backend, Bell, Change, ChangeKind, Changes, Committed, Op, Pre, Read, ReadError, RequestId, Revision, Row,
-    RowKey, Rows, Settled, Snapshot, Table, Txn, TxnError,
+    At, Backend, Bell, Change, ChangeKind, Changes, Committed, Op, Pre, Read, ReadError, RequestId, Revision,
+    Row, RowKey, Rows, Settled, Snapshot, Table, Txn, TxnError,
 };
 use crate::bells::Bells;
 
@@ -176,7 +176,14 @@ impl State {
         self.floor = self.floor.max(Revision(0));
     }
 
-    fn record(&mut self, key: &RowKey, revision: Revision, kind: ChangeKind, body: Bytes, prev: Option<Bytes>) -> i64 {
+    fn record(
+        &mut self,
+        key: &RowKey,
+        revision: Revision,
+        kind: ChangeKind,
+        body: Bytes,
+        prev: Option<Bytes>,
+    ) -> i64 {
         if key.table != Table::Object {
             return 0;
         }
@@ -261,7 +268,12 @@ impl Backend for Memory {
         })
     }
 
-    fn changes(&self, scope: &str, after: Revision, limit: usize) -> BoxFuture<'_, Result<Changes, ReadError>> {
+    fn changes(
+        &self,
+        scope: &str,
+        after: Revision,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Changes, ReadError>> {
         let scope = scope.to_owned();
         Box::pin(async move { self.do_changes(&scope, after, limit) })
     }

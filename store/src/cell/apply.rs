@@ -1,0 +1,315 @@
+//! Writing what was decided about a run: its status, its children, events, timers, in one transaction that also
+//! consumes the Due rows which made the cell look.
+
+use std::collections::BTreeMap;
+
+use apimachinery::meta;
+use apimachinery::time::Micros;
+use serde_json::{Value, json};
+
+use super::pods::{self, MachineSize};
+use super::view::View;
+use super::{
+    CELL, CellError, CellStore, EPOCH, REGION, Seen, TRACEPARENT, derived_uid, key_of, owner_key, replace,
+    seen,
+};
+use crate::backend::{Op, Pre, Read, RowKey};
+use crate::object::{self, ObjectKey};
+use crate::records::due;
+
+/// Annotations that everything of a run inherits from it.
+const INHERITED: [&str; 4] = [CELL, REGION, EPOCH, TRACEPARENT];
+
+/// What shall be written about a run. There is no way to say a new spec.
+#[derive(Clone, Debug, Default)]
+pub struct RunWrite {
+    /// The run's new status.
+    pub status: Option<Value>,
+    /// All labels and all annotations that the run shall have.
+    pub metadata: Option<(BTreeMap<String, String>, BTreeMap<String, String>)>,
+    /// Objects to create, complete but for uid, times and what is inherited.
+    pub creates: Vec<Create>,
+    /// Children as they shall be.
+    pub updates: Vec<(ObjectKey, Value)>,
+    /// Children to delete.
+    pub deletes: Vec<ObjectKey>,
+    /// Events about the run.
+    pub events: Vec<EventWrite>,
+    /// When to look again, µs since 1970.
+    pub timer_us: Option<i64>,
+    /// A timer of this run that exists, as far as the caller knows.
+    pub timer_known_us: Option<i64>,
+}
+
+/// An object to create.
+#[derive(Clone, Debug)]
+pub struct Create {
+    /// The object.
+    pub object: Value,
+    /// For a Pod: the machine that its attempt gets.
+    pub machine: Option<MachineSize>,
+}
+
+/// An event about a run.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct EventWrite {
+    /// `Normal` or `Warning`.
+    pub kind: &'static str,
+    /// Reason.
+    pub reason: String,
+    /// Message.
+    pub message: String,
+}
+
+/// What a write did.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Applied {
+    /// Anything was written.
+    pub committed: bool,
+    /// The run's document as it is now, without a resourceVersion; `None`: unchanged.
+    pub run: Option<Value>,
+}
+
+impl CellStore {
+    /// Writes `write` about the run of `view`.
+    ///
+    /// # Errors
+    /// [`CellError::Conflict`] when anything has changed since `view`, or the run is another cell's by now;
+    /// [`CellError::Foreign`] when something is to be written that isn't the run's.
+    pub async fn run_apply(&self, view: &View, write: RunWrite) -> Result<Applied, CellError> {
+        if meta::annotation(&view.run.value, CELL).is_some_and(|cell| cell != self.cell()) {
+            return Err(CellError::Conflict { what: "the placement".into() });
+        }
+        let now = Micros(self.host().clock.utc().0);
+        let mut ops: Vec<Op> = consume(view, &write);
+        let consumed = ops.len();
+        self.timer(view, &write, &mut ops);
+        let run = self.run_op(view, &write, &mut ops);
+        for create in &write.creates {
+            self.create(view, create, now, &write, &mut ops)?;
+        }
+        for (key, value) in &write.updates {
+            ops.push(replace(owned(view, key)?, value));
+        }
+        for key in &write.deletes {
+            if view.owned.iter().any(|o| o.key == *key) {
+                self.child_delete(view, owned(view, key)?, now, &mut ops);
+            }
+        }
+        self.events(view, &write.events, now, &mut ops).await?;
+        if ops.is_empty() {
+            return Ok(Applied::default());
+        }
+        if run.is_none() && ops.len() > consumed {
+            ops.push(Op::Check { key: view.run.key.row(), pre: Pre::Rev(view.run.revision) });
+        }
+        self.commit("run_apply", ops).await?;
+        Ok(Applied { committed: true, run })
+    }
+
+    /// Consumes Due rows that name nothing any more.
+    ///
+    /// # Errors
+    /// [`CellError::Conflict`] when one was written again.
+    pub async fn due_consume(&self, rows: &[(RowKey, crate::backend::Revision)]) -> Result<(), CellError> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        self.commit("due_consume", rows.iter().map(consume_op).collect()).await.map(drop)
+    }
+
+    fn timer(&self, view: &View, write: &RunWrite, ops: &mut Vec<Op>) {
+        if write.timer_us == write.timer_known_us {
+            return;
+        }
+        if let Some(old) = write.timer_known_us {
+            let key = due::key(self.cell(), &view.run.key, old);
+            if view.due.iter().all(|(consumed, _)| *consumed != key) {
+                ops.push(Op::Delete { key, pre: Pre::Any, last: None });
+            }
+        }
+        if let Some(at_us) = write.timer_us {
+            ops.push(due::put(self.cell(), &view.run.key, at_us));
+        }
+    }
+
+    /// The op that writes the run itself, and one that makes the cell look at its owner when that matters to it.
+    fn run_op(&self, view: &View, write: &RunWrite, ops: &mut Vec<Op>) -> Option<Value> {
+        let old = &view.run.value;
+        let mut new = old.clone();
+        if let Some(status) = &write.status {
+            new["status"] = status.clone();
+        }
+        if let Some((labels, annotations)) = &write.metadata {
+            set_map(&mut new, "labels", labels);
+            set_map(&mut new, "annotations", annotations);
+        }
+        if new == *old {
+            return None;
+        }
+        ops.push(replace(&view.run, &new));
+        let concerns_owner = outcome(old) != outcome(&new);
+        if concerns_owner && let Some((owner, _)) = owner_key(&view.run.key.tenant, &new) {
+            ops.push(due::put(self.cell(), &owner, 0));
+        }
+        Some(new)
+    }
+
+    fn create(
+        &self,
+        view: &View,
+        create: &Create,
+        now: Micros,
+        write: &RunWrite,
+        ops: &mut Vec<Op>,
+    ) -> Result<(), CellError> {
+        let mut child = create.object.clone();
+        let run = &view.run;
+        meta::set(&mut child, "namespace", run.key.namespace.as_str());
+        let key = key_of(&run.key.tenant, &child)
+            .ok_or_else(|| CellError::Foreign(format!("an object of kind {}", child["kind"])))?;
+        let revision = run.revision.to_string();
+        let uid = derived_uid(&[meta::uid(&run.value), &revision, &key.kind, &key.name]);
+        meta::set(&mut child, "uid", uid.as_str());
+        meta::set(&mut child, "creationTimestamp", now.rfc3339());
+        if apimachinery::kind::by_id(&key.kind).is_some_and(|kind| kind.custom) {
+            meta::set(&mut child, "generation", 1);
+        }
+        for annotation in INHERITED {
+            if let Some(value) = meta::annotation(&run.value, annotation) {
+                meta::set_annotation(&mut child, annotation, value);
+            }
+        }
+        if key.kind == "persistentvolumeclaims" {
+            pods::bind_claim(&mut child);
+        }
+        if let Some(size) = &create.machine {
+            let status = write.status.as_ref().unwrap_or(&run.value["status"]);
+            self.attempt_create(view, &key, &uid, *size, status, now, ops);
+        }
+        ops.push(object::put(&key, Pre::Absent, &child, None));
+        if is_run(&key.kind) {
+            ops.push(due::put(self.cell(), &key, 0));
+        }
+        Ok(())
+    }
+
+    fn child_delete(&self, view: &View, child: &Seen, now: Micros, ops: &mut Vec<Op>) {
+        if child.key.kind == "pods" {
+            let attempt = view.attempt(meta::uid(&child.value));
+            self.pod_delete(child, attempt, now, ops);
+            return;
+        }
+        ops.push(super::remove(child));
+        ops.push(super::collect::dependents(self.cell(), &child.key, meta::uid(&child.value)));
+    }
+
+    /// Events are told apart by what they say; one that was said before is counted, as Kubernetes does.
+    async fn events(
+        &self,
+        view: &View,
+        events: &[EventWrite],
+        now: Micros,
+        ops: &mut Vec<Op>,
+    ) -> Result<(), CellError> {
+        if events.is_empty() {
+            return Ok(());
+        }
+        let run = &view.run;
+        let mut by_key: BTreeMap<ObjectKey, &EventWrite> = BTreeMap::new();
+        for event in events {
+            let id = derived_uid(&[meta::uid(&run.value), event.kind, &event.reason, &event.message]);
+            let digits: String = id.chars().filter(|c| *c != '-').take(16).collect();
+            let name = format!("{}.{digits}", run.key.name);
+            by_key.insert(ObjectKey { kind: "events".into(), name, ..run.key.clone() }, event);
+        }
+        let reads = by_key.keys().map(|key| Read::Get(key.row())).collect();
+        let snapshot = self.snapshot(reads).await?;
+        for ((key, event), rows) in by_key.into_iter().zip(&snapshot.answers) {
+            match seen(&key, rows)? {
+                Some(old) => {
+                    let mut new = old.value.clone();
+                    new["count"] = json!(old.value["count"].as_i64().unwrap_or(1) + 1);
+                    new["lastTimestamp"] = json!(now.rfc3339());
+                    ops.push(replace(&old, &new));
+                }
+                None => ops.push(object::put(&key, Pre::Absent, &event_object(run, &key, event, now), None)),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn event_object(run: &Seen, key: &ObjectKey, event: &EventWrite, now: Micros) -> Value {
+    json!({
+        "metadata": {
+            "name": key.name,
+            "namespace": key.namespace,
+            "uid": derived_uid(&[meta::uid(&run.value), &key.name, &now.0.to_string()]),
+            "creationTimestamp": now.rfc3339(),
+        },
+        "apiVersion": "v1",
+        "kind": "Event",
+        "involvedObject": {
+            "apiVersion": run.value["apiVersion"],
+            "kind": run.value["kind"],
+            "namespace": key.namespace,
+            "name": run.key.name,
+            "uid": meta::uid(&run.value),
+            "resourceVersion": run.revision.to_string(),
+        },
+        "type": event.kind,
+        "reason": event.reason,
+        "message": event.message,
+        "source": {"component": run.value["kind"]},
+        "reportingComponent": run.value["kind"],
+        "reportingInstance": "",
+        "firstTimestamp": now.rfc3339(),
+        "lastTimestamp": now.rfc3339(),
+        "eventTime": null,
+        "count": 1,
+    })
+}
+
+/// Kinds that the runs loop looks at.
+pub fn is_run(kind: &str) -> bool {
+    matches!(kind, "taskruns.tekton.dev" | "pipelineruns.tekton.dev")
+}
+
+/// What the owner of a run waits for: whether it has ended, how, and how often it was tried.
+fn outcome(run: &Value) -> (Option<&str>, usize) {
+    let conditions = run["status"]["conditions"].as_array();
+    let succeeded = conditions.and_then(|all| all.iter().find(|c| c["type"] == "Succeeded"));
+    let ended = succeeded.and_then(|c| c["status"].as_str()).filter(|status| *status != "Unknown");
+    (ended, run["status"]["retriesStatus"].as_array().map_or(0, Vec::len))
+}
+
+fn owned<'a>(view: &'a View, key: &ObjectKey) -> Result<&'a Seen, CellError> {
+    view.owned
+        .iter()
+        .find(|o| o.key == *key)
+        .ok_or_else(|| CellError::Foreign(format!("{} {}/{}", key.kind, key.namespace, key.name)))
+}
+
+fn consume(view: &View, write: &RunWrite) -> Vec<Op> {
+    // A timer that is wanted again at the very same moment stays where it is.
+    let wanted = write.timer_us.map(|at_us| due_key_suffix(at_us, &view.run.key));
+    let stays = |key: &RowKey| wanted.as_ref().is_some_and(|w| key.key == *w);
+    view.due.iter().filter(|(key, _)| !stays(key)).map(consume_op).collect()
+}
+
+fn due_key_suffix(at_us: i64, run: &ObjectKey) -> String {
+    due::key("", run, at_us).key
+}
+
+fn consume_op((key, revision): &(RowKey, crate::backend::Revision)) -> Op {
+    Op::Delete { key: key.clone(), pre: Pre::Rev(*revision), last: None }
+}
+
+fn set_map(object: &mut Value, member: &str, map: &BTreeMap<String, String>) {
+    if map.is_empty() {
+        meta::unset(object, member);
+    } else {
+        meta::set(object, member, json!(map));
+    }
+}

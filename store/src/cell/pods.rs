@@ -1,0 +1,148 @@
+//! Pods and what hangs on them: the attempt that runs a Pod and the machine that the attempt gets.
+
+use std::collections::BTreeMap;
+
+use apimachinery::meta;
+use apimachinery::time::Micros;
+use serde_json::{Value, json};
+
+use super::view::View;
+use super::{CellStore, Seen, derived_uid, epoch_of, remove, replace, sha256_hex};
+use crate::backend::{Op, Pre, Revision};
+use crate::object::ObjectKey;
+use crate::records;
+use crate::records::attempt::{Attempt, Phase};
+use crate::records::machine::{self, Machine};
+
+/// What a Pod asks of its machine.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct MachineSize {
+    /// Thousandths of a CPU.
+    pub millicpu: u64,
+    /// Bytes of memory.
+    pub memory: u64,
+}
+
+/// Grace of a Pod that says none, s.
+const GRACE_S: i64 = 30;
+
+impl CellStore {
+    /// The ops that make the attempt and the machine of a Pod.
+    #[allow(clippy::too_many_arguments, reason = "one row each of what the attempt binds together")]
+    pub(super) fn attempt_create(
+        &self,
+        view: &View,
+        pod: &ObjectKey,
+        uid: &str,
+        size: MachineSize,
+        status: &Value,
+        now: Micros,
+        ops: &mut Vec<Op>,
+    ) {
+        let run = &view.run;
+        let retry = u32::try_from(status["retriesStatus"].as_array().map_or(0, Vec::len)).unwrap_or(u32::MAX);
+        let before = view.attempts.iter().filter(|(a, _)| a.retry == retry);
+        let attempt = Attempt {
+            id: uid.to_owned(),
+            tenant: run.key.tenant.clone(),
+            cell: self.cell().to_owned(),
+            namespace: run.key.namespace.clone(),
+            run: run.key.name.clone(),
+            run_uid: meta::uid(&run.value).to_owned(),
+            retry,
+            ordinal: before.map(|(a, _)| a.ordinal + 1).max().unwrap_or(0),
+            pod: pod.name.clone(),
+            machine: machine_id(uid),
+            phase: Phase::Free,
+            nonce: None,
+            seq: 0,
+            epoch: epoch_of(&run.value),
+            timings: BTreeMap::from([("queued".into(), queued_us(view)), ("placed".into(), now.0)]),
+        };
+        let row = attempt.row();
+        let machine = Machine {
+            id: attempt.machine.clone(),
+            cell: self.cell().to_owned(),
+            attempt: Some((row.partition.clone(), row.key.clone())),
+            phase: machine::Phase::Provisioning,
+            nonce: None,
+            token_sha256: sha256_hex(self.machine_token(&attempt.machine).as_bytes()),
+            millicpu: size.millicpu,
+            memory: size.memory,
+            created_us: now.0,
+        };
+        let key = machine::row(self.cell(), &machine.id);
+        ops.push(put_record(row, Pre::Absent, records::encode(&attempt)));
+        ops.push(put_record(key, Pre::Absent, records::encode(&machine)));
+    }
+
+    /// The ops that delete a Pod: at once when nothing of the user's can have run; after the grace otherwise,
+    /// when the agent has said how it ended.
+    pub(super) fn pod_delete(
+        &self,
+        pod: &Seen,
+        attempt: Option<&(Attempt, Revision)>,
+        now: Micros,
+        ops: &mut Vec<Op>,
+    ) {
+        match attempt {
+            Some((attempt, revision)) if matches!(attempt.phase, Phase::Free | Phase::Claimed) => {
+                ops.push(set_phase(attempt, *revision, Phase::Revoked));
+                ops.push(remove(pod));
+            }
+            Some((attempt, _)) if attempt.phase == Phase::Started => {
+                if !meta::is_deleting(&pod.value) {
+                    ops.push(replace(pod, &marked(&pod.value, now)));
+                }
+            }
+            _ => ops.push(remove(pod)),
+        }
+    }
+}
+
+/// The pod with a deletionTimestamp at the end of its grace.
+fn marked(pod: &Value, now: Micros) -> Value {
+    let mut pod = pod.clone();
+    let grace_s = grace_s(&pod);
+    meta::set(&mut pod, "deletionTimestamp", Micros(now.0 + grace_s * 1_000_000).rfc3339());
+    meta::set(&mut pod, "deletionGracePeriodSeconds", grace_s);
+    pod
+}
+
+/// Seconds between TERM and KILL.
+pub(super) fn grace_s(pod: &Value) -> i64 {
+    let said = &pod["metadata"]["deletionGracePeriodSeconds"];
+    said.as_i64().or_else(|| pod["spec"]["terminationGracePeriodSeconds"].as_i64()).unwrap_or(GRACE_S)
+}
+
+/// The machine of an attempt: the same name for the same attempt, so that a repeated create meets itself.
+pub fn machine_id(attempt: &str) -> String {
+    let hash = derived_uid(&["machine", attempt]);
+    format!("m-{}", hash.chars().filter(|c| *c != '-').take(16).collect::<String>())
+}
+
+/// An op that moves an attempt on.
+pub(super) fn set_phase(attempt: &Attempt, revision: Revision, phase: Phase) -> Op {
+    let attempt = Attempt { phase, ..attempt.clone() };
+    put_record(attempt.row(), Pre::Rev(revision), records::encode(&attempt))
+}
+
+pub(super) fn put_record(key: crate::backend::RowKey, pre: Pre, body: bytes::Bytes) -> Op {
+    Op::Put { key, pre, owner: None, body, prev: None }
+}
+
+/// When the run began to wait: its creation, to the µs where that is still known.
+fn queued_us(view: &View) -> i64 {
+    let earlier = view.attempts.first().and_then(|(a, _)| a.timings.get("queued")).copied();
+    let created = Micros::parse(meta::text(&view.run.value, "creationTimestamp")).map(|t| t.0);
+    let written = view.run.revision.micros();
+    let unwritten = view.run.value["status"].as_object().is_none_or(serde_json::Map::is_empty);
+    earlier.or(unwritten.then_some(written)).or(created).unwrap_or(written)
+}
+
+/// A claim is bound as soon as it is made: the local provider has room for it, or the machine fails with a reason.
+pub(super) fn bind_claim(claim: &mut Value) {
+    let (modes, capacity) =
+        (claim["spec"]["accessModes"].clone(), claim["spec"]["resources"]["requests"].clone());
+    claim["status"] = json!({"phase": "Bound", "accessModes": modes, "capacity": capacity});
+}

@@ -1,0 +1,156 @@
+//! One consistent look at a run: the run, what it owns, what it names, its attempts, and the rows that made the
+//! cell look.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{CellError, CellStore, Seen, key_of_row, seen};
+use crate::backend::{Read, Revision, Row, RowKey, Table};
+use crate::object::{self, ObjectKey};
+use crate::records::attempt::{Attempt, Phase};
+use crate::records::{self, due};
+
+/// Most LimitRanges (or other listed objects) of one namespace.
+const LISTED_MAX: usize = 500;
+
+/// What else must be in the view, beside the run and what it owns.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Wanted {
+    /// Objects by name.
+    pub objects: BTreeSet<ObjectKey>,
+    /// All objects of a kind in the run's namespace, by kind id.
+    pub lists: BTreeSet<String>,
+}
+
+/// A consistent look at a run.
+#[derive(Clone, Debug)]
+pub struct View {
+    /// The run.
+    pub run: Seen,
+    /// Objects whose controlling owner it is.
+    pub owned: Vec<Seen>,
+    /// The objects asked for; `None`: not there.
+    pub objects: BTreeMap<ObjectKey, Option<Seen>>,
+    /// The lists asked for, by kind id.
+    pub lists: BTreeMap<String, Vec<Seen>>,
+    /// All attempts of the run, in order of retry and ordinal.
+    pub attempts: Vec<(Attempt, Revision)>,
+    /// Due rows that this look answers; a write consumes them.
+    pub due: Vec<(RowKey, Revision)>,
+}
+
+impl View {
+    /// The attempt whose Pod has this uid.
+    pub fn attempt(&self, pod_uid: &str) -> Option<&(Attempt, Revision)> {
+        self.attempts.iter().find(|(attempt, _)| attempt.id == pod_uid)
+    }
+
+    /// Uids of Pods whose machine was lost after the start gate.
+    pub fn lost(&self) -> BTreeSet<String> {
+        let lost = self.attempts.iter().filter(|(attempt, _)| attempt.phase == Phase::Lost);
+        lost.map(|(attempt, _)| attempt.id.clone()).collect()
+    }
+}
+
+/// What a look found.
+#[derive(Clone, Debug)]
+pub enum Look {
+    /// The run.
+    Found(Box<View>),
+    /// It is not there; these Due rows name it all the same.
+    Gone(Vec<(RowKey, Revision)>),
+}
+
+impl CellStore {
+    /// Looks at `run` and at everything in `wanted` at one moment. `due` are rows that named it; the row for
+    /// "now" is looked for in any case.
+    ///
+    /// # Errors
+    /// [`CellError::Unavailable`], [`CellError::Damaged`].
+    pub async fn run_view(
+        &self,
+        run: &ObjectKey,
+        wanted: &Wanted,
+        due_rows: &BTreeSet<RowKey>,
+    ) -> Result<Look, CellError> {
+        let mut uid = None;
+        loop {
+            let mut reads = vec![Read::Get(run.row())];
+            let mut due_rows = due_rows.clone();
+            due_rows.insert(due::key(self.cell(), run, 0));
+            reads.extend(due_rows.iter().cloned().map(Read::Get));
+            let fixed = reads.len();
+            reads.extend(wanted.objects.iter().map(|key| Read::Get(key.row())));
+            reads.extend(wanted.lists.iter().map(|kind| list(run, kind)));
+            if let Some(uid) = &uid {
+                reads.push(Read::Owned { tenant: run.tenant.clone(), owner: String::clone(uid) });
+                reads.push(attempts_of(&run.tenant, uid));
+            }
+            let mut answers = self.snapshot(reads).await?.answers;
+            let due: Vec<_> =
+                answers[1..fixed].iter().flat_map(|a| &a.rows).map(|r| (r.key.clone(), r.revision)).collect();
+            let Some(found) = seen(run, &answers[0])? else { return Ok(Look::Gone(due)) };
+            let found_uid = apimachinery::meta::uid(&found.value).to_owned();
+            if uid.as_ref() != Some(&found_uid) {
+                // Known only now: look at what belongs to it, at a new single moment.
+                uid = Some(found_uid);
+                continue;
+            }
+            let rest = answers.split_off(fixed);
+            return Ok(Look::Found(Box::new(view(found, wanted, &rest, due)?)));
+        }
+    }
+}
+
+fn list(run: &ObjectKey, kind: &str) -> Read {
+    Read::Scan {
+        table: Table::Object,
+        partition: object::scope(&run.tenant, kind),
+        from: format!("{}/", run.namespace),
+        to: format!("{}0", run.namespace),
+        limit: LISTED_MAX,
+    }
+}
+
+pub(super) fn attempts_of(tenant: &str, run_uid: &str) -> Read {
+    Read::Scan {
+        table: Table::Attempt,
+        partition: tenant.to_owned(),
+        from: format!("{run_uid}/"),
+        to: format!("{run_uid}0"),
+        limit: LISTED_MAX,
+    }
+}
+
+fn view(
+    run: Seen,
+    wanted: &Wanted,
+    rest: &[crate::backend::Rows],
+    due: Vec<(RowKey, Revision)>,
+) -> Result<View, CellError> {
+    let mut rest = rest.iter();
+    let mut next = || rest.next().map_or(&[][..], |rows| rows.rows.as_slice());
+    let mut objects = BTreeMap::new();
+    for key in &wanted.objects {
+        let found = next().first().map(of_row).transpose()?.flatten();
+        objects.insert(key.clone(), found);
+    }
+    let mut lists = BTreeMap::new();
+    for kind in &wanted.lists {
+        lists.insert(kind.clone(), all_of(next())?);
+    }
+    let owned = all_of(next())?;
+    let attempts = next()
+        .iter()
+        .map(|row| Ok((records::decode(&row.body)?, row.revision)))
+        .collect::<Result<_, CellError>>()?;
+    Ok(View { run, owned, objects, lists, attempts, due })
+}
+
+fn all_of(rows: &[Row]) -> Result<Vec<Seen>, CellError> {
+    Ok(rows.iter().map(of_row).collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
+}
+
+pub(super) fn of_row(row: &Row) -> Result<Option<Seen>, CellError> {
+    let Some(key) = key_of_row(row) else { return Ok(None) };
+    Ok(Some(Seen { key, value: object::of_row(row)?, revision: row.revision }))
+}
