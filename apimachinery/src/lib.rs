@@ -8,7 +8,8 @@
 //! reference's words.
 //! **Read in this order:** [`status`] and [`field_error`] (how refusals look), [`meta`] (what create and update
 //! do to metadata), [`selector`], [`patch`]; [`kind`] (what is served)
-//! and its views [`discovery`] and [`table`]; [`accept`], [`names`] and [`time`] are small tools.
+//! and its views [`discovery`] and [`table`]; [`schema`] (how bodies become objects) and [`openapi`]; [`decode`] and
+//! [`protobuf`]; [`accept`], [`names`] and [`time`] are small tools.
 
 pub mod accept;
 pub mod decode;
@@ -17,6 +18,7 @@ pub mod field_error;
 pub mod kind;
 pub mod meta;
 pub mod names;
+pub mod openapi;
 pub mod patch;
 pub mod protobuf;
 pub mod schema;
