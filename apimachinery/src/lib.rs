@@ -9,7 +9,7 @@
 //! **Read in this order:** [`status`] and [`field_error`] (how refusals look), [`meta`] (what create and update
 //! do to metadata), [`selector`], [`patch`]; [`kind`] (what is served)
 //! and its views [`discovery`] and [`table`]; [`schema`] (how bodies become objects) and [`openapi`]; [`decode`] and
-//! [`protobuf`]; [`accept`], [`names`] and [`time`] are small tools.
+//! [`protobuf`]; [`options`], [`accept`], [`names`] and [`time`] are small tools.
 
 pub mod accept;
 pub mod decode;
@@ -19,6 +19,7 @@ pub mod kind;
 pub mod meta;
 pub mod names;
 pub mod openapi;
+pub mod options;
 pub mod patch;
 pub mod protobuf;
 pub mod schema;

@@ -10,6 +10,9 @@ const RETAIN_KEYS: &str = "$retainKeys";
 const DELETE_PRIMITIVES: &str = "$deleteFromPrimitiveList/";
 const SET_ORDER: &str = "$setElementOrder/";
 
+/// Lists that are not atomic are compared element by element; longer ones are refused.
+const ELEMENTS_MAX: usize = 5_000;
+
 /// How a list of a core kind is patched.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum List {
@@ -140,6 +143,9 @@ fn merge_member(
 }
 
 fn merge_list(target: &mut Vec<Value>, patch: &[Value], list: List, field: &str) -> Result<(), String> {
+    if list != List::Atomic && target.len().max(patch.len()) > ELEMENTS_MAX {
+        return Err(format!("the list {field} has more than {ELEMENTS_MAX} elements"));
+    }
     let replaces = |item: &Value| item.get(DIRECTIVE).and_then(Value::as_str) == Some("replace");
     match list {
         List::Atomic => *target = patch.iter().map(plain).collect(),

@@ -142,3 +142,63 @@ fn damaged_bodies_never_panic() {
         assert!(decode(&good[..at]).is_err() || at >= 18);
     }
 }
+
+fn unhex(text: &str) -> Vec<u8> {
+    (0..text.len()).step_by(2).map(|i| u8::from_str_radix(&text[i..i + 2], 16).expect("hex")).collect()
+}
+
+/// What kubectl 1.32 sends for `create namespace|configmap|secret|serviceaccount|token`, `auth can-i`, `can-i --list`
+/// and `whoami`.
+#[test]
+fn bodies_of_kubectl() {
+    for (hex, expected) in [
+        (
+            "6b3873000a0f0a02763112094e616d657370616365121c0a140a0464656d6f12001a0022002a0032003800420012001a020a001a002200",
+            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "demo"}}),
+        ),
+        (
+            "6b3873000a0f0a0276311209436f6e6669674d6170122a0a160a02636d12001a0464656d6f22002a003200380042001206\
+             0a016112013112080a0162120374776f1a002200",
+            json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "cm", "namespace": "demo"},
+                   "data": {"a": "1", "b": "two"}}),
+        ),
+        (
+            "6b3873000a0c0a027631120653656372657412250a160a02733112001a0464656d6f22002a0032003800420012090a0170120470\
+             6173731a001a002200",
+            json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s1", "namespace": "demo"},
+                   "data": {"p": "cGFzcw=="}}),
+        ),
+        (
+            "6b3873000a140a027631120e536572766963654163636f756e7412190a170a03626f7412001a0464656d6f22002a0032003800\
+             42001a002200",
+            json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "bot", "namespace": "demo"}}),
+        ),
+        (
+            "6b3873000a280a1861757468656e7469636174696f6e2e6b38732e696f2f7631120c546f6b656e52657175657374121d0a100a00\
+             12001a0022002a00320038004200120320d8041a040a0012001a002200",
+            json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest",
+                   "spec": {"expirationSeconds": 600}}),
+        ),
+        (
+            "6b3873000a320a17617574686f72697a6174696f6e2e6b38732e696f2f7631121753656c665375626a656374416363657373526576\
+             69657712390a100a0012001a0022002a00320038004200121b0a190a0464656d6f12036765741a0022002a04706f647332003a00\
+             1a08080012001a0020001a002200",
+            json!({"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview",
+                   "spec": {"resourceAttributes": {"namespace": "demo", "verb": "get", "resource": "pods"}}}),
+        ),
+        (
+            "6b3873000a310a17617574686f72697a6174696f6e2e6b38732e696f2f7631121653656c665375626a65637452756c6573526576\
+             69657712200a100a0012001a0022002a0032003800420012060a0464656d6f1a04180022001a002200",
+            json!({"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectRulesReview",
+                   "spec": {"namespace": "demo"}}),
+        ),
+        (
+            "6b3873000a2d0a1861757468656e7469636174696f6e2e6b38732e696f2f7631121153656c665375626a65637452657669657712\
+             1a0a100a0012001a0022002a0032003800420012060a040a0012001a002200",
+            json!({"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}),
+        ),
+    ] {
+        let found = decode(&unhex(hex)).expect("kubectl sends readable bodies");
+        assert_eq!(found, expected);
+    }
+}

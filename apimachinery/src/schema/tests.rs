@@ -142,6 +142,13 @@ fn formats_and_quantities() {
     assert!(run(&with("computeResources", json!({"limits": {"cpu": true}}))).is_err());
     assert!(run(&with("retries", json!(2.0))).is_ok());
     assert!(run(&with("retries", json!(2.5))).is_err());
+    let claims = json!({"claims": [{"name": "x"}, {"name": "x", "request": "r"}]});
+    let status = run(&with("computeResources", claims)).unwrap_err();
+    assert!(
+        status.message.ends_with("spec.computeResources.claims[1]: Duplicate value: {\"name\":\"x\"}"),
+        "{}",
+        status.message
+    );
     let late = json!({"metadata": {"name": "a"}, "status": {"podName": "", "startTime": "yesterday"}});
     assert!(run(&late).unwrap_err().message.contains("must be of type date-time: \"yesterday\""));
 }

@@ -1,8 +1,10 @@
 //! Structural validation, in the words of the reference.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value};
 
-use super::{Node, Schema, Type};
+use super::{ListType, Node, Schema, Type};
 use crate::field_error::FieldError;
 use crate::time::Micros;
 
@@ -62,6 +64,7 @@ impl Check {
                     self.value(items, value, path);
                     path.truncate(len);
                 }
+                self.repeated(node, list, path);
             }
             Value::String(text) => self.text(node, text, path),
             Value::Null | Value::Bool(_) | Value::Number(_) => {}
@@ -69,6 +72,26 @@ impl Check {
         if !node.values.is_empty() && !node.values.contains(value) {
             let known: Vec<&str> = node.values.iter().filter_map(Value::as_str).collect();
             self.errors.push(FieldError::not_supported(path.as_str(), value, &known));
+        }
+    }
+
+    /// Elements of a set and of a keyed list must differ.
+    fn repeated(&mut self, node: &Node, list: &[Value], path: &str) {
+        let id = |value: &Value| match node.list_type() {
+            ListType::Atomic => None,
+            ListType::Set => Some(value.clone()),
+            ListType::Map => {
+                let keys =
+                    node.keys.iter().filter_map(|key| Some(((*key).to_owned(), value.get(key)?.clone())));
+                Some(Value::Object(keys.collect()))
+            }
+        };
+        let mut seen = BTreeSet::new();
+        for (i, value) in list.iter().enumerate() {
+            let Some(id) = id(value) else { return };
+            if !seen.insert(id.to_string()) {
+                self.errors.push(FieldError::duplicate(format!("{path}[{i}]"), &id));
+            }
         }
     }
 
