@@ -8,10 +8,13 @@ use tokio::sync::Notify;
 
 use crate::backend::{Bell, Table};
 
+/// Who waits for a partition.
+type Waiting = BTreeMap<(Table, String), Vec<Weak<Notify>>>;
+
 /// All bells of a back end.
 #[derive(Default)]
 pub struct Bells {
-    waiting: Mutex<BTreeMap<(Table, String), Vec<Weak<Notify>>>>,
+    waiting: Mutex<Waiting>,
 }
 
 struct Subscription(Arc<Notify>);

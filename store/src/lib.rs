@@ -13,3 +13,5 @@ pub mod cell;
 pub mod memory;
 pub mod object;
 pub mod records;
+pub mod tenant;
+pub mod vault;

@@ -48,6 +48,34 @@ pub enum Verb {
     DeleteCollection,
 }
 
+impl Verb {
+    /// The word that Kubernetes uses.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Verb::Get => "get",
+            Verb::List => "list",
+            Verb::Watch => "watch",
+            Verb::Create => "create",
+            Verb::Update => "update",
+            Verb::Patch => "patch",
+            Verb::Delete => "delete",
+            Verb::DeleteCollection => "deletecollection",
+        }
+    }
+
+    /// All verbs.
+    pub const ALL: [Verb; 8] = [
+        Verb::Get,
+        Verb::List,
+        Verb::Watch,
+        Verb::Create,
+        Verb::Update,
+        Verb::Patch,
+        Verb::Delete,
+        Verb::DeleteCollection,
+    ];
+}
+
 /// What a request is about.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Resource {
@@ -95,7 +123,7 @@ impl Grant {
 ///
 /// # Errors
 /// [`Denied`] carries what was refused; its text is what Kubernetes would say.
-pub fn decide(caller: &Caller, verb: Verb, resource: Resource) -> Result<Grant, Denied> {
+pub fn decide(caller: &Caller, verb: Verb, resource: Resource) -> Result<Grant, Box<Denied>> {
     let reading = matches!(verb, Verb::Get | Verb::List | Verb::Watch);
     let secret = resource.group.is_empty() && resource.plural == "secrets";
     let allowed = match caller.role {
@@ -106,7 +134,7 @@ pub fn decide(caller: &Caller, verb: Verb, resource: Resource) -> Result<Grant, 
     if allowed {
         Ok(Grant { tenant: caller.tenant.clone(), user: caller.user.clone(), verb, resource })
     } else {
-        Err(Denied { user: caller.user.clone(), verb, resource })
+        Err(Box::new(Denied { user: caller.user.clone(), verb, resource }))
     }
 }
 

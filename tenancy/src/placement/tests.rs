@@ -1,0 +1,72 @@
+use super::*;
+
+const NOW: i64 = 1_000_000_000;
+
+fn cell(name: &str, region: &str, machines: u32) -> CellView {
+    let cell = name.to_owned();
+    CellView { cell, region: region.into(), heard_us: NOW, draining: false, machines, machines_max: 10 }
+}
+
+fn request(regions: &str, placement: &str) -> Result<Request, BadRequest> {
+    let mut annotations = BTreeMap::new();
+    annotations.insert(REGIONS.to_owned(), regions.to_owned());
+    if !placement.is_empty() {
+        annotations.insert(PLACEMENT.to_owned(), placement.to_owned());
+    }
+    Request::parse(&annotations, Vec::new())
+}
+
+#[test]
+fn a_strict_run_goes_where_it_says_or_waits_there() {
+    let mut cells = [cell("us", "us-central1", 0), cell("eu", "europe-west1", 9)];
+    let strict = request("europe-west1", "strict").unwrap();
+    let placed = place(&strict, &cells, NOW, 0).unwrap();
+    assert_eq!((placed.cell.as_str(), placed.waits_for.as_deref()), ("eu", None));
+    assert_eq!(placed.refused["us"], Refusal::Region);
+    cells[1].machines = 10;
+    let placed = place(&strict, &cells, NOW, 0).unwrap();
+    assert_eq!(placed.cell, "eu");
+    assert!(placed.waits_for.unwrap().contains("free machine"));
+}
+
+#[test]
+fn preferences_are_followed_in_order_and_given_up_for_room() {
+    let mut cells = [cell("us", "us-central1", 0), cell("eu", "europe-west1", 0)];
+    let prefer = request("europe-west1,us-central1", "").unwrap();
+    assert_eq!(place(&prefer, &cells, NOW, 0).unwrap().cell, "eu");
+    cells[1].draining = true;
+    assert_eq!(place(&prefer, &cells, NOW, 0).unwrap().cell, "us");
+    cells[0].heard_us = NOW - SILENT_US - 1;
+    let placed = place(&prefer, &cells, NOW, 0).unwrap();
+    assert_eq!(placed.cell, "eu");
+    assert!(placed.waits_for.is_some());
+}
+
+#[test]
+fn anywhere_means_the_emptier_of_two() {
+    let cells = [cell("us", "us-central1", 8), cell("eu", "europe-west1", 1)];
+    let any = request("", "").unwrap();
+    assert_eq!(any.mode, Mode::Any);
+    for random in [1, 1 << 32, 1 | (1 << 32)] {
+        assert_eq!(place(&any, &cells, NOW, random).unwrap().cell, "eu", "{random}");
+    }
+}
+
+#[test]
+fn residency_is_never_given_up() {
+    let cells = [cell("us", "us-central1", 0), cell("eu", "europe-west1", 10)];
+    let mut any = request("us-central1", "prefer").unwrap();
+    any.residency = vec!["europe-west1".into()];
+    assert_eq!(place(&any, &cells, NOW, 0).unwrap().cell, "eu");
+    let mut strict = request("us-central1", "strict").unwrap();
+    strict.residency = vec!["europe-west1".into()];
+    let error = place(&strict, &cells, NOW, 0).unwrap_err().to_string();
+    assert!(error.contains("us-central1") && error.contains("europe-west1"), "{error}");
+}
+
+#[test]
+fn what_cannot_be_read_is_named() {
+    assert_eq!(request("", "strict"), Err(BadRequest::StrictNowhere));
+    assert_eq!(request("x", "maybe"), Err(BadRequest::Mode("maybe".into())));
+    assert_eq!(request("Europe", ""), Err(BadRequest::Region("Europe".into())));
+}
