@@ -8,10 +8,11 @@
 //! reference's words.
 //! **Read in this order:** [`status`] and [`field_error`] (how refusals look), [`meta`] (what create and update
 //! do to metadata), [`selector`], [`patch`]; [`kind`] (what is served)
-//! and its views [`discovery`] and [`table`]; [`schema`] (how bodies become objects) and [`openapi`]; [`decode`] and
+//! and its views [`discovery`] and [`table`]; [`schema`] (how bodies become objects) and [`openapi`]; [`apply`]; [`decode`] and
 //! [`protobuf`]; [`options`], [`accept`], [`names`] and [`time`] are small tools.
 
 pub mod accept;
+pub mod apply;
 pub mod decode;
 pub mod discovery;
 pub mod field_error;
