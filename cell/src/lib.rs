@@ -1,1 +1,246 @@
-//! Placeholder.
+//! The regional server: makes placed runs happen.
+//!
+//! **For:** `cli` (starts cells beside a gateway) and `integration` (starts them in the simulated world).
+//! **May use:** store (the cell façade only), tekton, tenancy, protocol, base.
+//! **Invariants:** nothing outside happens before its intent is durable; everything outside is idempotent by name;
+//! every loop is level-triggered and may die at any point; any replica may do any step; no user code starts before
+//! its attempt's `claimed -> started` is committed; log bytes never enter the store.
+//! **Read in this order:** [`Cell`], `runs` (store to store), `machines` (store to provider), [`provider`],
+//! `agents` (sessions), `lower` (Pod to Order), [`logs`], `home` (heartbeat, adoption).
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use base::host::Host;
+use serde_json::{Value, json};
+use store::backend::Store;
+use store::cell::CellStore;
+use tekton::api::config::TenantConfig;
+use tekton::engine::decide::{Installation, Observed, Outcome};
+
+mod agents;
+mod home;
+pub mod images;
+pub mod logs;
+mod lower;
+mod machines;
+mod metrics;
+pub mod provider;
+mod queue;
+mod runs;
+pub mod secrets;
+mod signals;
+
+use crate::images::Images;
+use crate::logs::LogSink;
+use crate::provider::MachineProvider;
+use crate::secrets::Secrets;
+
+/// Settings of a cell.
+#[derive(Clone)]
+pub struct Config {
+    /// Its id.
+    pub cell: String,
+    /// Its region.
+    pub region: String,
+    /// Address at which gateways reach it.
+    pub address: String,
+    /// Most machines at one time.
+    pub machines_max: usize,
+    /// Architectures of its machines, in Go's words.
+    pub arch: Vec<String>,
+    /// Derives machine tokens; the same in all replicas of the cell.
+    pub machine_key: [u8; 32],
+    /// What gateways must show.
+    pub peer_token: String,
+    /// Folder for claims.
+    pub data: PathBuf,
+}
+
+/// The engine: two pure functions.
+#[derive(Clone, Copy)]
+pub struct Engine {
+    /// Decides for TaskRuns.
+    pub taskrun: Decide,
+    /// Decides for PipelineRuns.
+    pub pipelinerun: Decide,
+}
+
+/// A pure function from what is seen to what shall be.
+pub type Decide = fn(&Observed, &TenantConfig, &Installation, i64) -> Outcome;
+
+impl Engine {
+    fn decide(
+        &self,
+        kind: &str,
+        observed: &Observed,
+        config: &TenantConfig,
+        installation: &Installation,
+        now_us: i64,
+    ) -> Outcome {
+        let decide = if kind == "taskruns.tekton.dev" { self.taskrun } else { self.pipelinerun };
+        decide(observed, config, installation, now_us)
+    }
+}
+
+/// What a cell works with.
+#[derive(Clone)]
+pub struct Parts {
+    /// The world.
+    pub host: Host,
+    /// The store of its Home.
+    pub store: Store,
+    /// Where machines come from.
+    pub provider: Arc<dyn MachineProvider>,
+    /// Where log bytes go.
+    pub sink: Arc<dyn LogSink>,
+    /// What registries say.
+    pub images: Arc<dyn Images>,
+    /// Opens Secrets.
+    pub secrets: Arc<dyn Secrets>,
+    /// The engine.
+    pub engine: Engine,
+    /// Names of helper images, which appear in Pods.
+    pub installation: Installation,
+}
+
+/// A running cell. It stops with the jobs of its host.
+#[derive(Clone)]
+pub struct Cell {
+    inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    host: Host,
+    store: CellStore,
+    provider: Arc<dyn MachineProvider>,
+    sink: Arc<dyn LogSink>,
+    images: Arc<dyn Images>,
+    secrets: Arc<dyn Secrets>,
+    engine: Engine,
+    installation: Installation,
+    config: Config,
+    runs: runs::Runs,
+    machines: machines::Machines,
+    signals: signals::Signals,
+    metrics: metrics::Metrics,
+    draining: AtomicBool,
+    /// The first heartbeat is written.
+    ready: AtomicBool,
+}
+
+impl Cell {
+    /// Starts a cell: its loops run as jobs of the host; the router answers agents and gateways.
+    pub fn start(config: Config, parts: Parts) -> (Router, Cell) {
+        let store = CellStore::new(parts.store, parts.host.clone(), &config.cell, &config.machine_key);
+        let inner = Arc::new(Inner {
+            host: parts.host,
+            store,
+            provider: parts.provider,
+            sink: parts.sink,
+            images: parts.images,
+            secrets: parts.secrets,
+            engine: parts.engine,
+            installation: parts.installation,
+            config,
+            runs: runs::Runs::default(),
+            machines: machines::Machines::default(),
+            signals: signals::Signals::default(),
+            metrics: metrics::Metrics::default(),
+            draining: AtomicBool::new(false),
+            ready: AtomicBool::new(false),
+        });
+        runs::start(&inner);
+        machines::start(&inner);
+        home::start(&inner);
+        (router(inner.clone()), Cell { inner })
+    }
+
+    /// Whether the cell accepts new runs; those that it has go on.
+    pub fn drain(&self, draining: bool) {
+        self.inner.draining.store(draining, Ordering::Relaxed);
+        let cell = self.inner.clone();
+        self.inner.host.spawn("heartbeat now", async move {
+            if let Err(error) = home::heartbeat(&cell).await {
+                tracing::warn!(%error, "the drain is not yet known to gateways");
+            }
+        });
+    }
+
+    /// What each loop is doing.
+    pub fn status(&self) -> Value {
+        self.inner.status()
+    }
+}
+
+impl Inner {
+    fn machines_wake(&self) {
+        self.machines.wake.notify_one();
+    }
+
+    fn is_peer(&self, headers: &HeaderMap) -> bool {
+        let shown = headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok()?.strip_prefix("Bearer "));
+        shown.is_some_and(|token| same_secret(token, &self.config.peer_token))
+    }
+
+    fn status(&self) -> Value {
+        let (waiting, running) = runs::backlog(self);
+        json!({
+            "cell": self.config.cell,
+            "region": self.config.region,
+            "draining": self.draining.load(Ordering::Relaxed),
+            "runs": {"waiting": waiting, "running": running},
+            "machines": self.machines.count.load(Ordering::Relaxed),
+        })
+    }
+}
+
+fn router(inner: Arc<Inner>) -> Router {
+    let logs = format!("{}/{{tenant}}/{{namespace}}/{{pod}}/{{container}}", tenancy::peer::LOGS);
+    Router::new()
+        .route(tenancy::peer::WAKE, post(wake))
+        .route(&logs, get(logs::serve::logs))
+        .route("/livez", get(|| async { "ok" }))
+        .route("/readyz", get(readyz))
+        .route("/statusz", get(|State(cell): State<Arc<Inner>>| async move { axum::Json(cell.status()) }))
+        .route("/metrics", get(metrics))
+        .merge(agents::router())
+        .with_state(inner)
+}
+
+async fn wake(State(cell): State<Arc<Inner>>, headers: HeaderMap) -> StatusCode {
+    if !cell.is_peer(&headers) {
+        return StatusCode::UNAUTHORIZED;
+    }
+    runs::wake(&cell);
+    StatusCode::NO_CONTENT
+}
+
+async fn readyz(State(cell): State<Arc<Inner>>) -> Response {
+    if cell.ready.load(Ordering::Relaxed) {
+        "ok".into_response()
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "no heartbeat written yet").into_response()
+    }
+}
+
+async fn metrics(State(cell): State<Arc<Inner>>) -> Response {
+    let (waiting, running) = runs::backlog(&cell);
+    let text = cell.metrics.text(cell.machines.count.load(Ordering::Relaxed), waiting, running);
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
+}
+
+/// Compares in a time that depends on the lengths only.
+pub(crate) fn same_secret(a: &str, b: &str) -> bool {
+    let differing = a.bytes().zip(b.bytes()).fold(0, |sum, (x, y)| sum | (x ^ y));
+    a.len() == b.len() && std::hint::black_box(differing) == 0
+}
+
+#[cfg(test)]
+mod tests;

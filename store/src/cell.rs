@@ -15,6 +15,8 @@ mod pods;
 pub mod session;
 pub mod view;
 
+pub use pods::MachineSize;
+
 use std::time::Duration;
 
 use base::host::Host;

@@ -1,7 +1,7 @@
 //! Writing what was decided about a run: its status, its children, events, timers, in one transaction that also
 //! consumes the Due rows which made the cell look.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use apimachinery::meta;
 use apimachinery::time::Micros;
@@ -13,7 +13,7 @@ use super::{
     CELL, CellError, CellStore, EPOCH, REGION, Seen, TRACEPARENT, derived_uid, key_of, owner_key, replace,
     seen,
 };
-use crate::backend::{Op, Pre, Read, RowKey};
+use crate::backend::{Op, Pre, Read, Revision, RowKey};
 use crate::object::{self, ObjectKey};
 use crate::records::due;
 
@@ -37,8 +37,8 @@ pub struct RunWrite {
     pub events: Vec<EventWrite>,
     /// When to look again, µs since 1970.
     pub timer_us: Option<i64>,
-    /// A timer of this run that exists, as far as the caller knows.
-    pub timer_known_us: Option<i64>,
+    /// Timers of this run that exist, as far as the caller knows, µs since 1970.
+    pub timers_known_us: BTreeSet<i64>,
 }
 
 /// An object to create.
@@ -83,7 +83,7 @@ impl CellStore {
         let now = Micros(self.host().clock.utc().0);
         let mut ops: Vec<Op> = consume(view, &write);
         let consumed = ops.len();
-        self.timer(view, &write, &mut ops);
+        self.timer_ops(view, &write, &mut ops);
         let run = self.run_op(view, &write, &mut ops);
         for create in &write.creates {
             self.create(view, create, now, &write, &mut ops)?;
@@ -107,30 +107,41 @@ impl CellStore {
         Ok(Applied { committed: true, run })
     }
 
-    /// Consumes Due rows that name nothing any more.
+    /// Consumes Due rows of `run` that ask for nothing any more, and its timers.
     ///
     /// # Errors
     /// [`CellError::Conflict`] when one was written again.
-    pub async fn due_consume(&self, rows: &[(RowKey, crate::backend::Revision)]) -> Result<(), CellError> {
-        if rows.is_empty() {
-            return Ok(());
-        }
-        self.commit("due_consume", rows.iter().map(consume_op).collect()).await.map(drop)
+    pub async fn due_consume(
+        &self,
+        run: &ObjectKey,
+        rows: &[(RowKey, Revision)],
+        timers: &BTreeSet<i64>,
+    ) -> Result<(), CellError> {
+        let mut ops: Vec<Op> = rows.iter().map(consume_op).collect();
+        ops.extend(self.timers_delete(run, timers, rows));
+        if ops.is_empty() { Ok(()) } else { self.commit("due_consume", ops).await.map(drop) }
     }
 
-    fn timer(&self, view: &View, write: &RunWrite, ops: &mut Vec<Op>) {
-        if write.timer_us == write.timer_known_us {
-            return;
-        }
-        if let Some(old) = write.timer_known_us {
-            let key = due::key(self.cell(), &view.run.key, old);
-            if view.due.iter().all(|(consumed, _)| *consumed != key) {
-                ops.push(Op::Delete { key, pre: Pre::Any, last: None });
-            }
-        }
-        if let Some(at_us) = write.timer_us {
+    fn timer_ops(&self, view: &View, write: &RunWrite, ops: &mut Vec<Op>) {
+        let others = write.timers_known_us.iter().filter(|at_us| write.timer_us != Some(**at_us));
+        ops.extend(self.timers_delete(&view.run.key, others, &view.due));
+        if let Some(at_us) = write.timer_us
+            && !write.timers_known_us.contains(&at_us)
+        {
             ops.push(due::put(self.cell(), &view.run.key, at_us));
         }
+    }
+
+    /// Ops that remove timers of `run`, but for those that are consumed as Due rows anyway.
+    fn timers_delete<'a>(
+        &self,
+        run: &ObjectKey,
+        timers: impl IntoIterator<Item = &'a i64>,
+        consumed: &[(RowKey, Revision)],
+    ) -> Vec<Op> {
+        let keys = timers.into_iter().map(|at_us| due::key(self.cell(), run, *at_us));
+        let left = keys.filter(|key| consumed.iter().all(|(c, _)| c != key));
+        left.map(|key| Op::Delete { key, pre: Pre::Any, last: None }).collect()
     }
 
     /// The op that writes the run itself, and one that makes the cell look at its owner when that matters to it.
@@ -302,7 +313,7 @@ fn due_key_suffix(at_us: i64, run: &ObjectKey) -> String {
     due::key("", run, at_us).key
 }
 
-fn consume_op((key, revision): &(RowKey, crate::backend::Revision)) -> Op {
+fn consume_op((key, revision): &(RowKey, Revision)) -> Op {
     Op::Delete { key: key.clone(), pre: Pre::Rev(*revision), last: None }
 }
 

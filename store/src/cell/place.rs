@@ -1,28 +1,36 @@
 //! Adopting runs of a cell that is gone: a new cell and a higher epoch on the run, so that the old cell's writes
 //! fail from then on.
 
+use std::collections::BTreeSet;
+
 use apimachinery::meta;
 use serde_json::Value;
 
 use super::pods::set_phase;
 use super::view::{Look, View, Wanted};
 use super::{CELL, CellError, CellStore, EPOCH, REGION, epoch_of, remove, replace};
-use crate::backend::{Op, Pre};
+use crate::backend::{Op, Pre, RowKey};
 use crate::object::ObjectKey;
 use crate::records::attempt::Phase;
 use crate::records::due;
 
 impl CellStore {
-    /// Takes over `run` from the cell of `from` (this façade is the adopting cell's; `from` reads the other's Due
-    /// rows). Attempts that have not started are revoked; started ones are lost. Answers whether it was taken.
+    /// Takes over `run` from the cell of `from`, whose row `due_row` names it. Attempts that have not started are revoked; started ones are lost. Answers whether it was taken.
     ///
     /// # Errors
     /// [`CellError::Conflict`] when the other cell lives after all, or another one was faster.
-    pub async fn adopt(&self, from: &CellStore, run: &ObjectKey, region: &str) -> Result<bool, CellError> {
-        let view = match from.run_view(run, &Wanted::default(), &std::collections::BTreeSet::new()).await? {
+    pub async fn adopt(
+        &self,
+        from: &CellStore,
+        run: &ObjectKey,
+        due_row: &RowKey,
+        region: &str,
+    ) -> Result<bool, CellError> {
+        let rows = BTreeSet::from([due_row.clone()]);
+        let view = match from.run_view(run, &Wanted::default(), &rows).await? {
             Look::Found(view) => view,
             Look::Gone(due) => {
-                from.due_consume(&due).await?;
+                from.due_consume(run, &due, &BTreeSet::new()).await?;
                 return Ok(false);
             }
         };

@@ -1,0 +1,92 @@
+//! What a cell does beside its runs: its heartbeat, adopting the runs of cells that are gone, and trimming.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use store::cell::CellError;
+use store::records::cell::CellRow;
+use store::records::due::BUCKETS;
+
+use crate::Inner;
+
+/// A few heartbeats per minute.
+const HEARTBEAT: Duration = Duration::from_secs(10);
+/// A cell whose last heartbeat is older than this, µs, is gone.
+const GONE_US: i64 = 60_000_000;
+/// How often to look for cells that are gone.
+const PLACE: Duration = Duration::from_secs(15);
+/// How often to trim, and what is old, µs.
+const TRIM: Duration = Duration::from_secs(60);
+const TRIM_AGE_US: i64 = 3_600_000_000;
+/// Runs that are adopted in one go.
+const ADOPT_MAX: usize = 200;
+
+/// Starts the loops.
+pub(crate) fn start(cell: &Arc<Inner>) {
+    every(cell, "heartbeat", HEARTBEAT, |cell| async move { heartbeat(&cell).await });
+    every(cell, "place", PLACE, |cell| async move { place(&cell).await });
+    every(cell, "trim", TRIM, |cell| async move { cell.store.trim(TRIM_AGE_US).await });
+}
+
+fn every<F, W>(cell: &Arc<Inner>, name: &'static str, period: Duration, work: W)
+where
+    F: Future<Output = Result<(), CellError>> + Send,
+    W: Fn(Arc<Inner>) -> F + Send + 'static,
+{
+    let cell = cell.clone();
+    cell.host.clone().spawn(name, async move {
+        loop {
+            if let Err(error) = work(cell.clone()).await {
+                tracing::warn!(%error, job = name, "a periodic job failed; it is repeated");
+            }
+            cell.host.clock.sleep(period).await;
+        }
+    });
+}
+
+/// Says that this cell lives.
+pub(crate) async fn heartbeat(cell: &Inner) -> Result<(), CellError> {
+    let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+    let row = CellRow {
+        cell: cell.config.cell.clone(),
+        region: cell.config.region.clone(),
+        address: cell.config.address.clone(),
+        at_us: cell.host.clock.utc().0,
+        draining: cell.draining.load(Ordering::Relaxed),
+        machines_max: count(cell.config.machines_max),
+        machines: count(cell.machines.count.load(Ordering::Relaxed)),
+        arch: cell.config.arch.clone(),
+    };
+    cell.store.heartbeat(&row).await?;
+    cell.ready.store(true, Ordering::Relaxed);
+    Ok(())
+}
+
+/// Adopts runs of cells that are gone. Several cells may try; the store lets one succeed for each run.
+async fn place(cell: &Arc<Inner>) -> Result<(), CellError> {
+    if cell.draining.load(Ordering::Relaxed) {
+        return Ok(());
+    }
+    let now_us = cell.host.clock.utc().0;
+    for other in cell.store.cells().await? {
+        if other.cell == cell.config.cell || now_us - other.at_us < GONE_US {
+            continue;
+        }
+        let from = cell.store.as_cell(&other.cell);
+        for bucket in 0..BUCKETS {
+            // Timers count as well: a run that only waits for its deadline is adopted too.
+            let found = from.due_scan(bucket, i64::MAX, ADOPT_MAX).await?;
+            for (run, row, _) in found.due {
+                match cell.store.adopt(&from, &run, &row, &cell.config.region).await {
+                    Ok(true) => {
+                        tracing::warn!(run = %run.name, namespace = %run.namespace, from = %other.cell, "adopted a run of a cell that is gone");
+                    }
+                    Ok(false) | Err(CellError::Conflict { .. }) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+    }
+    Ok(())
+}

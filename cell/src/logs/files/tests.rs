@@ -1,0 +1,61 @@
+use bytes::Bytes;
+
+use super::*;
+
+fn id(container: &str) -> LogId {
+    LogId {
+        tenant: "acme".into(),
+        namespace: "default".into(),
+        pod: "uid-1".into(),
+        container: container.into(),
+    }
+}
+
+#[tokio::test]
+async fn a_repeated_or_overlapping_chunk_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let logs = Files::new(folder.path(), LOG_BYTES_MAX);
+    let log = id("step-a");
+    assert!(logs.read(&log, 0, 10).await.unwrap().is_none());
+    assert_eq!(logs.append(&log, 0, Bytes::from_static(b"one\ntwo\n")).await.unwrap(), 8);
+    assert_eq!(logs.append(&log, 0, Bytes::from_static(b"one\ntwo\n")).await.unwrap(), 8);
+    assert_eq!(logs.append(&log, 4, Bytes::from_static(b"two\nthree\n")).await.unwrap(), 14);
+    assert!(matches!(logs.append(&log, 20, Bytes::from_static(b"x")).await, Err(LogError::Gap { next: 14 })));
+    let chunk = logs.read(&log, 4, 100).await.unwrap().unwrap();
+    assert_eq!((&chunk.bytes[..], chunk.ended), (&b"two\nthree\n"[..], false));
+}
+
+#[tokio::test]
+async fn an_ended_log_says_so_after_its_last_byte_and_to_another_process() {
+    let folder = tempfile::tempdir().unwrap();
+    let logs = Files::new(folder.path(), LOG_BYTES_MAX);
+    let log = id("step-a");
+    logs.append(&log, 0, Bytes::from_static(b"one\n")).await.unwrap();
+    logs.end_pod("acme", "default", "uid-1").await.unwrap();
+    for logs in [logs, Files::new(folder.path(), LOG_BYTES_MAX)] {
+        assert!(!logs.read(&log, 0, 2).await.unwrap().unwrap().ended);
+        let chunk = logs.read(&log, 2, 100).await.unwrap().unwrap();
+        assert_eq!((&chunk.bytes[..], chunk.ended), (&b"e\n"[..], true));
+    }
+}
+
+#[tokio::test]
+async fn a_log_beyond_its_limit_is_cut_at_a_line_and_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let logs = Files::new(folder.path(), 10);
+    let log = id("step-a");
+    assert_eq!(logs.append(&log, 0, Bytes::from_static(b"12345\n67890\n")).await.unwrap(), 12);
+    assert_eq!(logs.append(&log, 12, Bytes::from_static(b"more\n")).await.unwrap(), 17);
+    let text = logs.read(&log, 0, 1000).await.unwrap().unwrap().bytes;
+    assert_eq!(text, format!("12345\n{CUT}").as_bytes());
+}
+
+#[tokio::test]
+async fn a_name_cannot_leave_its_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let logs = Files::new(folder.path(), 10);
+    for bad in ["..", ".hidden", "a/b", ""] {
+        let log = LogId { namespace: bad.into(), ..id("step-a") };
+        assert!(matches!(logs.append(&log, 0, Bytes::new()).await, Err(LogError::Name(_))), "{bad}");
+    }
+}

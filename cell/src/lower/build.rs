@@ -1,0 +1,142 @@
+//! The Order of a Pod, from the Pod and the contents of what it names. Pure.
+
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use protocol::order::{Network, Order, RegistryAuth};
+use serde_json::{Map, Value, json};
+
+use super::{ConfigError, Contents, containers, env, fields, list, scripts, volumes};
+
+/// Init containers whose work the agent does itself.
+const DONE_BY_AGENT: [&str; 3] = ["prepare", "place-scripts", "working-dir-initializer"];
+
+/// The Order, without the attempt's id, deadline and trace.
+pub(super) fn order(pod: &Value, contents: &Contents) -> Result<Order, ConfigError> {
+    fields::check(pod).map_err(ConfigError::new)?;
+    let placed = scripts::placed(pod)?;
+    let volumes = volumes::of(pod, contents, &placed)?;
+    let mut spec = fields::kept(&pod["spec"]);
+    let mut secret_env = BTreeMap::new();
+    for member in ["containers", "initContainers"] {
+        let mut lowered = Vec::new();
+        for container in list(&pod["spec"][member]) {
+            if DONE_BY_AGENT.iter().any(|name| container["name"] == *name) {
+                continue;
+            }
+            let (container, secrets) = lower_container(pod, container, contents)?;
+            if !secrets.is_empty() {
+                secret_env.insert(container["name"].as_str().unwrap_or_default().to_owned(), secrets);
+            }
+            lowered.push(container);
+        }
+        if !lowered.is_empty() {
+            spec.insert(member.into(), Value::Array(lowered));
+        }
+    }
+    let names = list(&pod["spec"]["volumes"]).iter().map(|v| json!({"name": v["name"]})).collect();
+    spec.insert("volumes".into(), Value::Array(names));
+    let lowered = json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata(pod), "spec": spec});
+    let typed = serde_json::from_value(lowered)
+        .map_err(|error| ConfigError::new(format!("the pod is not one that can be run: {error}")))?;
+    let done_by_agent = containers(pod).filter_map(|c| c["name"].as_str());
+    Ok(Order {
+        attempt: String::new(),
+        pod: typed,
+        volumes,
+        secret_env,
+        working_dirs: working_dirs(pod),
+        done_by_agent: done_by_agent.filter(|n| DONE_BY_AGENT.contains(n)).map(String::from).collect(),
+        registry_auth: registry_auth(contents)?,
+        deadline_us: 0,
+        traceparent: None,
+        network: Network::Nat,
+    })
+}
+
+fn metadata(pod: &Value) -> Value {
+    let kept = ["name", "namespace", "uid", "labels", "annotations", "creationTimestamp"];
+    let entries = kept.into_iter().filter_map(|m| Some((m.to_owned(), pod["metadata"].get(m)?.clone())));
+    Value::Object(entries.collect())
+}
+
+fn lower_container(
+    pod: &Value,
+    container: &Value,
+    contents: &Contents,
+) -> Result<(Value, BTreeMap<String, String>), ConfigError> {
+    let resolved = env::resolve(pod, container, contents)
+        .map_err(|error| ConfigError { container: container["name"].as_str().map(Into::into), ..error })?;
+    let mut lowered: Map<String, Value> = container.as_object().cloned().unwrap_or_default();
+    lowered.remove("envFrom");
+    let variables = resolved.plain.iter().map(|(name, value)| json!({"name": name, "value": value}));
+    lowered.insert("env".into(), variables.collect());
+    for member in ["command", "args"] {
+        if let Some(Value::Array(words)) = lowered.get_mut(member) {
+            for word in words {
+                if let Some(text) = word.as_str() {
+                    *word = Value::String(resolved.expand(text));
+                }
+            }
+        }
+    }
+    // Volume mounts may name a part of the volume by variables.
+    for mount in lowered.get_mut("volumeMounts").and_then(Value::as_array_mut).into_iter().flatten() {
+        if let Some(expression) = mount["subPathExpr"].as_str().map(|text| resolved.expand(text)) {
+            mount["subPath"] = Value::String(expression);
+            mount.as_object_mut().map(|m| m.remove("subPathExpr"));
+        }
+    }
+    Ok((Value::Object(lowered), resolved.secret))
+}
+
+/// What the reference's init container would have made.
+fn working_dirs(pod: &Value) -> Vec<String> {
+    let Some(init) = containers(pod).find(|c| c["name"] == "working-dir-initializer") else {
+        return Vec::new();
+    };
+    let words = list(&init["command"]).iter().chain(list(&init["args"])).filter_map(Value::as_str);
+    let dirs = words.skip(1).map(|dir| match dir.starts_with('/') {
+        true => dir.to_owned(),
+        false => format!("/workspace/{dir}"),
+    });
+    dirs.collect()
+}
+
+fn registry_auth(contents: &Contents) -> Result<BTreeMap<String, RegistryAuth>, ConfigError> {
+    let mut auths = BTreeMap::new();
+    for name in &contents.pull_secrets {
+        // As a kubelet does: a pull secret that is not there is not used.
+        let Some(Some(values)) = contents.secrets.get(name) else { continue };
+        let config: Value = match (values.get(".dockerconfigjson"), values.get(".dockercfg")) {
+            (Some(bytes), _) => serde_json::from_slice::<Value>(bytes).map(|mut v| v["auths"].take()),
+            (None, Some(bytes)) => serde_json::from_slice(bytes),
+            (None, None) => continue,
+        }
+        .map_err(|_| ConfigError::new(format!("secret {name:?} is not a docker config")))?;
+        for (registry, entry) in config.as_object().into_iter().flatten() {
+            if let Some(auth) = credentials(entry) {
+                auths.entry(registry_host(registry).to_owned()).or_insert(auth);
+            }
+        }
+    }
+    Ok(auths)
+}
+
+fn credentials(entry: &Value) -> Option<RegistryAuth> {
+    let text = |member: &str| entry[member].as_str().filter(|t| !t.is_empty()).map(str::to_owned);
+    if let (Some(username), Some(password)) = (text("username"), text("password")) {
+        return Some(RegistryAuth { username, password });
+    }
+    let decoded = String::from_utf8(STANDARD.decode(text("auth")?).ok()?).ok()?;
+    let (username, password) = decoded.split_once(':')?;
+    Some(RegistryAuth { username: username.to_owned(), password: password.to_owned() })
+}
+
+/// `https://index.docker.io/v1/` and `docker.io` are the same registry.
+fn registry_host(key: &str) -> &str {
+    let key = key.strip_prefix("https://").or_else(|| key.strip_prefix("http://")).unwrap_or(key);
+    let host = key.split('/').next().unwrap_or(key);
+    if host == "index.docker.io" { "docker.io" } else { host }
+}

@@ -1,0 +1,199 @@
+//! The machines loop, store to provider: rows of wanted machines against the provider's list. The only code that
+//! makes machines. Rows come first, so a machine without a row (read again, strongly) is nobody's.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use base::host::race;
+use store::cell::machines::{Loss, MachineSeen};
+use store::cell::{CellError, sha256_hex};
+use tokio::sync::Notify;
+
+use crate::Inner;
+use crate::provider::{MachineSpec, MachineState, ProviderError};
+
+/// Bells are hints: look without one this often.
+const SAFETY: Duration = Duration::from_secs(5);
+/// Pause after the store or the provider failed.
+const PAUSE: Duration = Duration::from_millis(300);
+
+/// State of the machines loop.
+#[derive(Default)]
+pub(crate) struct Machines {
+    pub(crate) wake: Notify,
+    /// Machines that something is being done about.
+    busy: Mutex<BTreeSet<String>>,
+    /// Machines at the provider when last looked.
+    pub(crate) count: std::sync::atomic::AtomicUsize,
+}
+
+/// What is to be done about a machine.
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum Step {
+    Create,
+    Delete,
+    Forget,
+    Lost(String),
+}
+
+/// Starts the loop.
+pub(crate) fn start(cell: &Arc<Inner>) {
+    let cell = cell.clone();
+    cell.host.clone().spawn("machines", async move {
+        let mut bell = cell.store.machine_bell();
+        loop {
+            let wait = match look(&cell).await {
+                Ok(()) => SAFETY,
+                Err(error) => {
+                    tracing::warn!(%error, "the machines cannot be compared");
+                    PAUSE
+                }
+            };
+            let told = race(bell.rung(), cell.machines.wake.notified());
+            let told = race(told, cell.provider.changed());
+            race(told, cell.host.clock.sleep(wait)).await;
+        }
+    });
+}
+
+#[derive(Debug, thiserror::Error)]
+enum LookError {
+    #[error(transparent)]
+    Store(#[from] CellError),
+    #[error(transparent)]
+    Provider(#[from] ProviderError),
+}
+
+async fn look(cell: &Arc<Inner>) -> Result<(), LookError> {
+    // Rows before the list: a machine that a row says has spoken is on a list read later, unless it is gone.
+    let rows = cell.store.machines().await?;
+    let listed = cell.provider.list().await?;
+    let mut room = cell.config.machines_max.saturating_sub(listed.len());
+    cell.machines.count.store(listed.len(), std::sync::atomic::Ordering::Relaxed);
+    let mut wanted: Vec<&MachineSeen> = rows.iter().collect();
+    wanted.sort_by_key(|seen| (seen.machine.created_us, seen.machine.id.clone()));
+    for seen in wanted {
+        let state = listed.get(&seen.machine.id);
+        match step(seen, state) {
+            Some(Step::Create) if room == 0 => {}
+            Some(Step::Create) => {
+                room -= 1;
+                act(cell, seen.clone(), Step::Create);
+            }
+            Some(step) => act(cell, seen.clone(), step),
+            None => {}
+        }
+    }
+    for id in listed.keys() {
+        if rows.iter().all(|seen| seen.machine.id != *id) && cell.store.machine(id).await?.is_none() {
+            delete_leaked(cell, id.clone());
+        }
+    }
+    Ok(())
+}
+
+fn step(seen: &MachineSeen, state: Option<&MachineState>) -> Option<Step> {
+    if seen.is_over() {
+        return Some(if state.is_some() { Step::Delete } else { Step::Forget });
+    }
+    if seen.is_lost() {
+        return Some(Step::Lost("it has rebooted".into()));
+    }
+    match state {
+        Some(MachineState::Running) => None,
+        Some(MachineState::Exited(why)) => Some(Step::Lost(why.clone())),
+        None if seen.machine.nonce.is_none() => Some(Step::Create),
+        None => Some(Step::Lost("it is gone from its provider".into())),
+    }
+}
+
+/// Does one thing about one machine, unless something is being done about it already.
+fn act(cell: &Arc<Inner>, seen: MachineSeen, step: Step) {
+    if !lock(&cell.machines.busy).insert(seen.machine.id.clone()) {
+        return;
+    }
+    let cell = cell.clone();
+    cell.host.clone().spawn("machine step", async move {
+        let id = seen.machine.id.clone();
+        let done = perform(&cell, &seen, &step).await;
+        let pause = done.is_err();
+        match done {
+            Ok(()) | Err(LookError::Store(CellError::Conflict { .. })) => {}
+            Err(error) => {
+                tracing::warn!(machine = %id, %error, ?step, "a machine step failed; it is repeated")
+            }
+        }
+        if pause {
+            cell.host.clock.sleep(PAUSE).await;
+        }
+        lock(&cell.machines.busy).remove(&id);
+        // The next step, if there is one, is found by looking.
+        cell.machines.wake.notify_one();
+    });
+}
+
+/// Deletes a machine that no row wants.
+fn delete_leaked(cell: &Arc<Inner>, id: String) {
+    if !lock(&cell.machines.busy).insert(id.clone()) {
+        return;
+    }
+    let cell = cell.clone();
+    cell.host.clone().spawn("machine step", async move {
+        tracing::info!(machine = %id, "a machine that no row wants is deleted");
+        if let Err(error) = cell.provider.delete(&id).await {
+            tracing::warn!(machine = %id, %error, "a leaked machine cannot be deleted; it is tried again");
+            cell.host.clock.sleep(PAUSE).await;
+        }
+        lock(&cell.machines.busy).remove(&id);
+        cell.machines.wake.notify_one();
+    });
+}
+
+async fn perform(cell: &Arc<Inner>, seen: &MachineSeen, step: &Step) -> Result<(), LookError> {
+    let machine = &seen.machine;
+    match step {
+        Step::Create => {
+            let token = cell.store.machine_token(&machine.id);
+            debug_assert_eq!(sha256_hex(token.as_bytes()), machine.token_sha256);
+            let spec = MachineSpec {
+                id: machine.id.clone(),
+                token,
+                millicpu: machine.millicpu,
+                memory: machine.memory,
+            };
+            cell.provider.create(spec).await?;
+            cell.metrics.machine_created();
+        }
+        Step::Delete => {
+            end_logs(cell, seen).await;
+            cell.provider.delete(&machine.id).await?;
+            cell.store.machine_forget(seen).await?;
+        }
+        Step::Forget => {
+            end_logs(cell, seen).await;
+            cell.store.machine_forget(seen).await?;
+        }
+        Step::Lost(why) => {
+            let loss = cell.store.machine_lost(&machine.id, why).await?;
+            if loss != Loss::Nothing {
+                tracing::warn!(machine = %machine.id, why, ?loss, "a machine was lost");
+                cell.metrics.machine_lost();
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whatever its agent did not deliver will not come any more.
+async fn end_logs(cell: &Inner, seen: &MachineSeen) {
+    if let Some(attempt) = &seen.attempt
+        && let Err(error) = cell.sink.end_pod(&attempt.tenant, &attempt.namespace, &attempt.id).await
+    {
+        tracing::warn!(attempt = %attempt.id, %error, "the logs of an attempt cannot be ended");
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,299 @@
+//! The runs loop, store to store: Due row → one consistent look → `decide` → one transaction.
+//!
+//! Level-triggered: a pass depends on nothing but what the store says. A pass that loses a race, or dies at any
+//! point, leaves the Due row where it is, and is repeated.
+
+mod effects;
+mod scan;
+mod trace;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use apimachinery::{kind, meta};
+use serde_json::Value;
+use store::backend::{Revision, RowKey};
+use store::cell::view::{Look, View, Wanted};
+use store::cell::{CellError, apply, collect};
+use store::object::ObjectKey;
+use tekton::api::config::TenantConfig;
+use tekton::engine::decide::{Decision, ImageConfig, Key, Need, Observed, Outcome};
+
+use crate::Inner;
+use crate::queue::Queue;
+
+/// Runs that are looked at at the same time.
+const WORKERS: usize = 32;
+/// How often a pass may ask for more before it is given up: every answer must bring it further.
+const NEEDS_MAX: usize = 64;
+const BACKOFF_MIN: Duration = Duration::from_millis(5);
+const BACKOFF_MAX: Duration = Duration::from_secs(5);
+/// Namespace of a tenant's settings.
+const SETTINGS: &str = "tekton-pipelines";
+const SETTINGS_MAPS: [&str; 5] =
+    ["feature-flags", "config-defaults", "config-events", "config-spire", "config-observability"];
+
+/// State of the runs loop. All of it may be lost: it only saves work.
+#[derive(Default)]
+pub(crate) struct Runs {
+    queue: Queue<ObjectKey>,
+    /// Due rows that made us look, with the revision seen.
+    pending: Mutex<BTreeMap<ObjectKey, BTreeMap<RowKey, Revision>>>,
+    /// Timers that exist, by run.
+    timers: Mutex<BTreeMap<ObjectKey, BTreeSet<i64>>>,
+    failures: Mutex<BTreeMap<ObjectKey, u32>>,
+    buckets: [Bucket; store::records::due::BUCKETS as usize],
+}
+
+/// What a bucket's scanner is told.
+#[derive(Default)]
+struct Bucket {
+    wake: tokio::sync::Notify,
+    /// The last scan stopped at its limit.
+    more: AtomicBool,
+}
+
+/// Starts the loop: one scanner per bucket, and the workers.
+pub(crate) fn start(cell: &Arc<Inner>) {
+    for bucket in 0..store::records::due::BUCKETS {
+        let cell = cell.clone();
+        cell.host.clone().spawn("runs scan", async move { scan::scan(&cell, bucket).await });
+    }
+    for _ in 0..WORKERS {
+        let cell = cell.clone();
+        cell.host.clone().spawn("runs", async move {
+            loop {
+                let key = cell.runs.queue.next().await;
+                work(&cell, &key).await;
+                cell.runs.queue.done(&key);
+            }
+        });
+    }
+}
+
+/// Makes all scanners look for due work now.
+pub(crate) fn wake(cell: &Inner) {
+    cell.runs.buckets.iter().for_each(|bucket| bucket.wake.notify_one());
+}
+
+/// Keys waiting and keys worked on.
+pub(crate) fn backlog(cell: &Inner) -> (usize, usize) {
+    cell.runs.queue.len()
+}
+
+async fn work(cell: &Arc<Inner>, key: &ObjectKey) {
+    let rows = lock(&cell.runs.pending).get(key).cloned().unwrap_or_default();
+    let keys: BTreeSet<RowKey> = rows.keys().cloned().collect();
+    let done = match key.kind.as_str() {
+        collect::COLLECT => cell.store.collect(key, &keys.iter().cloned().collect::<Vec<_>>()).await,
+        collect::NAMESPACES => {
+            cell.store.namespace_empty(key, &keys.iter().cloned().collect::<Vec<_>>()).await
+        }
+        _ => pass(cell, key, &keys).await,
+    };
+    match done {
+        Ok(()) => {
+            lock(&cell.runs.failures).remove(key);
+            cell.runs.forget(key, &rows);
+        }
+        Err(error) => {
+            cell.metrics.pass_failed(&error);
+            again_later(cell, key, &error);
+        }
+    }
+    let bucket = &cell.runs.buckets[store::records::due::bucket(key) as usize];
+    if bucket.more.swap(false, Ordering::Relaxed) {
+        bucket.wake.notify_one();
+    }
+}
+
+fn again_later(cell: &Arc<Inner>, key: &ObjectKey, error: &CellError) {
+    let failures = {
+        let mut all = lock(&cell.runs.failures);
+        let failures = all.entry(key.clone()).or_default();
+        *failures += 1;
+        *failures
+    };
+    let pause = BACKOFF_MAX.min(BACKOFF_MIN * 2_u32.saturating_pow(failures.min(12) - 1));
+    match error {
+        CellError::Conflict { .. } => tracing::debug!(run = %key.name, %error, "looking again"),
+        CellError::Full | CellError::Unavailable(_) | CellError::Damaged(_) | CellError::Foreign(_) => {
+            tracing::warn!(kind = %key.kind, namespace = %key.namespace, run = %key.name, %error, "a pass failed; it is repeated");
+        }
+    }
+    let (cell, key) = (cell.clone(), key.clone());
+    cell.host.clone().spawn("runs again", async move {
+        // The first lost race is ordinary: look again at once.
+        if failures > 1 {
+            cell.host.clock.sleep(pause).await;
+        }
+        cell.runs.queue.add(key);
+    });
+}
+
+impl Runs {
+    /// Forgets rows that a pass has answered, unless they were written again meanwhile.
+    fn forget(&self, key: &ObjectKey, answered: &BTreeMap<RowKey, Revision>) {
+        let mut pending = lock(&self.pending);
+        if let Some(rows) = pending.get_mut(key) {
+            rows.retain(|row, revision| answered.get(row) != Some(revision));
+            if rows.is_empty() {
+                pending.remove(key);
+            }
+        }
+    }
+}
+
+/// One pass over one run.
+async fn pass(cell: &Arc<Inner>, key: &ObjectKey, rows: &BTreeSet<RowKey>) -> Result<(), CellError> {
+    let mut wanted = Wanted { objects: settings_keys(&key.tenant).collect(), ..Wanted::default() };
+    let mut images: BTreeMap<String, ImageConfig> = BTreeMap::new();
+    for _ in 0..NEEDS_MAX {
+        let view = match cell.store.run_view(key, &wanted, rows).await? {
+            Look::Found(view) => view,
+            Look::Gone(due) => {
+                let timers = lock(&cell.runs.timers).remove(key).unwrap_or_default();
+                return cell.store.due_consume(key, &due, &timers).await;
+            }
+        };
+        if view.due.is_empty() {
+            return Ok(());
+        }
+        if cell.store.finalize(&view).await? {
+            return Ok(());
+        }
+        let foreign =
+            meta::annotation(&view.run.value, store::cell::CELL).is_some_and(|c| c != cell.store.cell());
+        if foreign || !apply::is_run(&key.kind) {
+            return cell.store.due_consume(key, &view.due, &BTreeSet::new()).await;
+        }
+        let now_us = cell.host.clock.utc().0;
+        let observed = observed(&view, &images);
+        let outcome = cell.engine.decide(&key.kind, &observed, &config(&view), &cell.installation, now_us);
+        match outcome {
+            Outcome::Need(needs) => need(cell, &view, needs, &mut wanted, &mut images).await?,
+            Outcome::Decision(decision) => return settle(cell, &view, *decision, now_us).await,
+        }
+    }
+    tracing::error!(run = %key.name, namespace = %key.namespace, "the engine never has enough; the run is left for later");
+    Err(CellError::Unavailable("the engine never has enough".into()))
+}
+
+/// Writes a decision and does what follows from it in this process.
+async fn settle(cell: &Arc<Inner>, view: &View, decision: Decision, now_us: i64) -> Result<(), CellError> {
+    for error in &decision.errors {
+        tracing::info!(run = %view.run.key.name, namespace = %view.run.key.namespace, error, "the run met an error");
+    }
+    let timers = lock(&cell.runs.timers).get(&view.run.key).cloned().unwrap_or_default();
+    let write = effects::write(view, decision, timers, now_us)?;
+    let timer_us = write.timer_us;
+    let ended = write.status.as_ref().is_some_and(|s| is_done(s) && !is_done(&view.run.value["status"]));
+    let applied = cell.store.run_apply(view, write).await?;
+    {
+        let mut timers = lock(&cell.runs.timers);
+        match timer_us {
+            Some(at_us) => drop(timers.insert(view.run.key.clone(), BTreeSet::from([at_us]))),
+            None => drop(timers.remove(&view.run.key)),
+        }
+    }
+    cell.metrics.pass(applied.committed);
+    for (attempt, _) in &view.attempts {
+        cell.signals.ring(&attempt.id);
+        cell.signals.ring(&attempt.machine);
+    }
+    cell.machines_wake();
+    if ended && let Some(run) = &applied.run {
+        trace::ended(view, run);
+        cell.metrics.run_ended(run);
+    }
+    Ok(())
+}
+
+/// Puts what the engine needs into the next look.
+async fn need(
+    cell: &Inner,
+    view: &View,
+    needs: BTreeSet<Need>,
+    wanted: &mut Wanted,
+    images: &mut BTreeMap<String, ImageConfig>,
+) -> Result<(), CellError> {
+    for need in needs {
+        match need {
+            Need::Object(key) => match object_key(&view.run.key.tenant, &key) {
+                Some(key) => drop(wanted.objects.insert(key)),
+                None => return Err(CellError::Foreign(format!("an object of kind {}", key.kind))),
+            },
+            Need::LimitRanges => drop(wanted.lists.insert("limitranges".into())),
+            Need::Image(reference) => {
+                let found = cell.images.look_up(&reference).await.map_err(CellError::Unavailable)?;
+                images.insert(reference, found);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn observed(view: &View, images: &BTreeMap<String, ImageConfig>) -> Observed {
+    let objects = view.objects.iter().filter_map(|(key, seen)| {
+        let kind = kind::by_id(&key.kind)?.kind;
+        let key = Key::new(kind, &key.namespace, &key.name);
+        Some((key, seen.as_ref().map(|seen| seen.value.clone())))
+    });
+    Observed {
+        run: view.run.value.clone(),
+        owned: view.owned.iter().map(|seen| seen.value.clone()).collect(),
+        objects: objects.collect(),
+        limit_ranges: view.lists.get("limitranges").map(|all| all.iter().map(|s| s.value.clone()).collect()),
+        images: images.clone(),
+        pod_refused: None,
+        lost: view.lost(),
+    }
+}
+
+fn settings_keys(tenant: &str) -> impl Iterator<Item = ObjectKey> {
+    SETTINGS_MAPS.into_iter().map(move |name| ObjectKey {
+        tenant: tenant.to_owned(),
+        kind: "configmaps".into(),
+        namespace: SETTINGS.into(),
+        name: name.into(),
+    })
+}
+
+fn config(view: &View) -> TenantConfig {
+    let mut config = TenantConfig::default();
+    for key in settings_keys(&view.run.key.tenant) {
+        let Some(Some(map)) = view.objects.get(&key) else { continue };
+        let data = map.value["data"].as_object().into_iter().flatten();
+        let data = data.filter_map(|(k, v)| Some((k.clone(), v.as_str()?.to_owned()))).collect();
+        match key.name.as_str() {
+            "feature-flags" => config.feature_flags = data,
+            "config-defaults" => config.config_defaults = data,
+            _ => drop(config.others.insert(key.name, data)),
+        }
+    }
+    config
+}
+
+/// The stored key of an object that the engine names by kind.
+fn object_key(tenant: &str, key: &Key) -> Option<ObjectKey> {
+    // Tekton's kinds first: no name of theirs is a core kind's.
+    let kind = kind::all().find(|k| k.kind == key.kind)?;
+    Some(ObjectKey {
+        tenant: tenant.to_owned(),
+        kind: kind.id(),
+        namespace: if kind.namespaced() { key.namespace.clone() } else { String::new() },
+        name: key.name.clone(),
+    })
+}
+
+/// The condition `Succeeded` is True or False.
+pub(crate) fn is_done(status: &Value) -> bool {
+    let conditions = status["conditions"].as_array().into_iter().flatten();
+    conditions.filter(|c| c["type"] == "Succeeded").any(|c| c["status"] == "True" || c["status"] == "False")
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,65 @@
+//! Finding due runs: a scan of one bucket whenever its bell rings, when a timer comes up, and now and then.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use base::host::race;
+
+use super::lock;
+use crate::Inner;
+
+/// Rows read by one scan.
+const LIMIT: usize = 512;
+/// Bells are hints: look without one this often.
+const SAFETY: Duration = Duration::from_secs(5);
+/// Pause after the store gave no answer.
+const PAUSE: Duration = Duration::from_millis(200);
+
+pub(super) async fn scan(cell: &Arc<Inner>, bucket: u32) {
+    let bells = &cell.runs.buckets[bucket as usize];
+    let mut bell = cell.store.due_bell(bucket);
+    know_timers(cell, bucket).await;
+    loop {
+        let now_us = cell.host.clock.utc().0;
+        let wait = match cell.store.due_scan(bucket, now_us, LIMIT).await {
+            Ok(found) => {
+                for (key, row, revision) in found.due {
+                    let fresh =
+                        lock(&cell.runs.pending).entry(key.clone()).or_default().insert(row, revision);
+                    if fresh != Some(revision) {
+                        cell.runs.queue.add(key);
+                    }
+                }
+                bells.more.store(found.more, Ordering::Relaxed);
+                let next = found.next_us.map(|at_us| u64::try_from(at_us - now_us).unwrap_or(0));
+                next.map_or(SAFETY, |us| SAFETY.min(Duration::from_micros(us)))
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the due rows cannot be read");
+                PAUSE
+            }
+        };
+        let told = race(bell.rung(), bells.wake.notified());
+        race(told, cell.host.clock.sleep(wait)).await;
+    }
+}
+
+/// Timers that another life of this cell has set: a run that ends must not leave one behind.
+async fn know_timers(cell: &Arc<Inner>, bucket: u32) {
+    loop {
+        match cell.store.timers(bucket, cell.host.clock.utc().0).await {
+            Ok(found) => {
+                let mut timers = lock(&cell.runs.timers);
+                for (key, at_us) in found {
+                    timers.entry(key).or_default().insert(at_us);
+                }
+                return;
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the timers cannot be read");
+                cell.host.clock.sleep(PAUSE).await;
+            }
+        }
+    }
+}

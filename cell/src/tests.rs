@@ -1,0 +1,5 @@
+//! Cells on the memory store, with machines that only exist in a list and agents that follow a script.
+
+mod ends;
+mod fences;
+mod rig;

@@ -1,0 +1,189 @@
+//! Never twice, never lost: claims, the start gate, lost machines, crashes.
+
+use std::sync::atomic::Ordering;
+
+use axum::body::Body;
+use axum::http::StatusCode;
+use protocol::message::{self, HelloAnswer, StartAnswer};
+use serde_json::{Value, json};
+use store::backend::Table;
+use store::cell::collect::dependents;
+
+use super::rig::{CELL, Rig, one_step, reason, status};
+
+#[tokio::test]
+async fn a_claim_whose_answer_was_lost_is_answered_again_and_a_reboot_burns() {
+    let rig = Rig::new();
+    let key = rig.submit(one_step("one")).await;
+    let agent = rig.agent().await;
+    let first = agent.order().await;
+    assert_eq!(agent.order().await.attempt, first.attempt);
+    let rebooted = rig.agent_of(agent.spec.clone(), "boot-2");
+    assert!(matches!(rebooted.hello().await, HelloAnswer::Burn { .. }));
+    // Nothing had started: another attempt goes at once, and the first boot may not start any more.
+    let mut second = rig.agent().await;
+    assert_ne!(second.spec.id, agent.spec.id);
+    let gate = agent.start(&first.attempt, status(&first, "waiting", 0)).await;
+    assert_ne!(gate, StartAnswer::Go);
+    second.run().await;
+    assert_eq!(reason(&rig.until_ended(&key).await), "Succeeded");
+    rig.until_quiet().await;
+}
+
+#[tokio::test]
+async fn the_gate_opens_once_for_its_boot_and_for_nobody_else() {
+    let rig = Rig::new();
+    rig.submit(one_step("one")).await;
+    let agent = rig.agent().await;
+    let order = agent.order().await;
+    let stranger = rig.agent_of(agent.spec.clone(), "boot-2");
+    let waiting = status(&order, "waiting", 0);
+    assert!(matches!(stranger.start(&order.attempt, waiting.clone()).await, StartAnswer::Burn { .. }));
+    assert_eq!(agent.start(&order.attempt, waiting.clone()).await, StartAnswer::Go);
+    assert_eq!(agent.start(&order.attempt, waiting.clone()).await, StartAnswer::Go, "its answer may be lost");
+    assert!(
+        matches!(agent.hello().await, HelloAnswer::Burn { .. }),
+        "an agent that forgot must not run twice"
+    );
+    assert!(matches!(agent.start("another", waiting).await, StartAnswer::Burn { .. }));
+}
+
+#[tokio::test]
+async fn a_wrong_token_is_nobody() {
+    let rig = Rig::new();
+    rig.submit(one_step("one")).await;
+    let mut agent = rig.agent().await;
+    agent.spec.token = "0".repeat(agent.spec.token.len());
+    let hello = json!({"speaker": {"machine": agent.spec.id, "nonce": "n"}, "version": 1});
+    let refused = agent.send::<Value>(message::HELLO, Body::from(hello.to_string())).await;
+    assert_eq!(refused, Err(StatusCode::UNAUTHORIZED));
+}
+
+#[tokio::test]
+async fn a_machine_lost_before_the_gate_is_replaced_at_once_and_after_it_fails_the_run() {
+    let rig = Rig::new();
+    let key = rig.submit(one_step("one")).await;
+    let first = rig.agent().await;
+    let order = first.order().await;
+    rig.provider.exit(&first.spec.id, "it was switched off");
+    let second = rig.agent().await;
+    let again = second.order().await;
+    assert_ne!(again.attempt, order.attempt);
+    assert_eq!(again.pod.metadata.name, order.pod.metadata.name);
+    assert_ne!(first.start(&order.attempt, status(&order, "waiting", 0)).await, StartAnswer::Go);
+    assert_eq!(second.start(&again.attempt, status(&again, "waiting", 0)).await, StartAnswer::Go);
+    rig.provider.exit(&second.spec.id, "it was switched off");
+    let run = rig.until_ended(&key).await;
+    let message = run["status"]["conditions"][0]["message"].as_str().unwrap();
+    assert!(message.contains("machine") && message.contains("lost"), "{message}");
+    rig.until_quiet().await;
+    let attempts = rig.scan(Table::Attempt, "acme").await;
+    assert_eq!(attempts.len(), 2);
+}
+
+#[tokio::test]
+async fn machines_that_never_boot_end_the_run_after_some_tries() {
+    let rig = Rig::new();
+    let key = rig.submit(one_step("one")).await;
+    for _ in 0..store::cell::machines::BOOTS_MAX {
+        let agent = rig.agent().await;
+        rig.provider.exit(&agent.spec.id, "it does not boot");
+    }
+    rig.until_ended(&key).await;
+    rig.until_quiet().await;
+}
+
+#[tokio::test]
+async fn a_provider_without_room_delays_a_run_and_does_not_fail_it() {
+    let rig = Rig::new();
+    rig.provider.refuse(true);
+    let key = rig.submit(one_step("one")).await;
+    rig.until(&key, |run| run["status"]["podName"].is_string()).await;
+    rig.provider.refuse(false);
+    rig.agent().await.run().await;
+    assert_eq!(reason(&rig.until_ended(&key).await), "Succeeded");
+}
+
+#[tokio::test]
+async fn a_crash_of_the_cell_at_any_step_loses_nothing() {
+    let mut rig = Rig::new();
+    let key = rig.submit(one_step("one")).await;
+    rig.crash(false).await;
+    let mut agent = rig.agent().await;
+    rig.crash(false).await;
+    agent = rig.agent_of(agent.spec, "boot-1");
+    let order = agent.order().await;
+    rig.crash(false).await;
+    agent = rig.agent_of(agent.spec, "boot-1");
+    assert_eq!(agent.order().await.attempt, order.attempt);
+    assert_eq!(agent.start(&order.attempt, status(&order, "waiting", 0)).await, StartAnswer::Go);
+    rig.crash(false).await;
+    agent = rig.agent_of(agent.spec, "boot-1");
+    assert_eq!(agent.start(&order.attempt, status(&order, "waiting", 0)).await, StartAnswer::Go);
+    agent.report(&order.attempt, status(&order, "terminated", 0), true).await;
+    rig.crash(false).await;
+    assert_eq!(reason(&rig.until_ended(&key).await), "Succeeded");
+    rig.until_quiet().await;
+}
+
+#[tokio::test]
+async fn a_server_that_dies_with_its_machines_replaces_what_had_not_started() {
+    let mut rig = Rig::new();
+    let waits = rig.submit(one_step("waits")).await;
+    let agent = rig.agent().await;
+    agent.order().await;
+    let runs = rig.submit(one_step("runs")).await;
+    let started = rig.agent().await;
+    let order = started.order().await;
+    assert_eq!(started.start(&order.attempt, status(&order, "waiting", 0)).await, StartAnswer::Go);
+    rig.crash(true).await;
+    rig.agent().await.run().await;
+    assert_eq!(reason(&rig.until_ended(&waits).await), "Succeeded");
+    assert_ne!(reason(&rig.until_ended(&runs).await), "Succeeded");
+    rig.until_quiet().await;
+}
+
+#[tokio::test]
+async fn lost_answers_of_the_store_change_nothing() {
+    for every in [2, 3, 5] {
+        let rig = Rig::new();
+        rig.store.silent_every.store(every, Ordering::Relaxed);
+        let mut keys = Vec::new();
+        for index in 0..5 {
+            keys.push(rig.submit(one_step(&format!("run-{index}"))).await);
+        }
+        for _ in 0..5 {
+            rig.agent().await.run().await;
+        }
+        for key in &keys {
+            assert_eq!(reason(&rig.until_ended(key).await), "Succeeded");
+        }
+        rig.until_quiet().await;
+    }
+}
+
+#[tokio::test]
+async fn what_belonged_to_a_deleted_run_goes_with_it() {
+    let rig = Rig::new();
+    let key = rig.submit(one_step("one")).await;
+    let mut agent = rig.agent().await;
+    let order = agent.order().await;
+    agent.start(&order.attempt, status(&order, "waiting", 0)).await;
+    let seen = agent.report(&order.attempt, status(&order, "running", 0), false).await;
+    let (run, revision) = rig.get(&key).await.unwrap();
+    let uid = run["metadata"]["uid"].as_str().unwrap();
+    let gone = store::backend::Op::Delete {
+        key: key.row(),
+        pre: store::backend::Pre::Rev(revision),
+        last: Some(store::object::encode(&run)),
+    };
+    rig.write(vec![gone, dependents(CELL, &key, uid)]).await;
+    let mut seen = seen;
+    while seen.stop.is_none() {
+        seen = agent.watch(&order.attempt, seen).await;
+    }
+    agent.report(&order.attempt, status(&order, "terminated", 143), true).await;
+    rig.until_quiet().await;
+    assert!(rig.pods().await.is_empty());
+    assert!(rig.scan(Table::Attempt, "acme").await.is_empty());
+}

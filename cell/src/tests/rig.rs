@@ -1,0 +1,442 @@
+//! A cell to test: store, cell, provider, and agents that a test plays.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{Request, StatusCode};
+use base::host::{BoxFuture, Host};
+use base::real::RealJobs;
+use http_body_util::BodyExt;
+use protocol::message::{
+    self, Desired, Hello, HelloAnswer, LogAnswer, Report, Speaker, Start, StartAnswer, Watch,
+};
+use protocol::order::Order;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use store::backend::{
+    At, Backend, Bell, Changes, Committed, Pre, Read, ReadError, RequestId, Revision, RowKey, Settled,
+    Snapshot, Table, Txn, TxnError,
+};
+use store::memory::Memory;
+use store::object::{self, ObjectKey};
+use store::records::due;
+use tekton::engine::decide::Installation;
+
+use crate::images::Fixed;
+use crate::logs::files::{Files, LOG_BYTES_MAX};
+use crate::provider::MachineSpec;
+use crate::provider::sim::Sim;
+use crate::secrets::InObject;
+use crate::{Cell, Config, Engine, Parts};
+
+pub(super) const TENANT: &str = "acme";
+pub(super) const CELL: &str = "cell-a";
+pub(super) const PEER: &str = "peer-token";
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A back end that counts commits and can lose answers.
+pub(super) struct Counting {
+    inner: Arc<Memory>,
+    pub(super) commits: AtomicUsize,
+    /// Names of the transactions that committed.
+    pub(super) names: std::sync::Mutex<Vec<&'static str>>,
+    /// Every so many transactions the outcome is not told; 0: never.
+    pub(super) silent_every: AtomicUsize,
+    asked: AtomicUsize,
+}
+
+impl Backend for Counting {
+    fn snapshot(&self, at: At, reads: Vec<Read>) -> BoxFuture<'_, Result<Snapshot, ReadError>> {
+        self.inner.snapshot(at, reads)
+    }
+    fn txn(&self, txn: Txn) -> BoxFuture<'_, Result<Committed, TxnError>> {
+        Box::pin(async move {
+            let name = txn.name;
+            let asked = self.asked.fetch_add(1, Ordering::Relaxed) + 1;
+            let every = self.silent_every.load(Ordering::Relaxed);
+            let silent = every > 0 && asked.is_multiple_of(every);
+            if silent && (asked / every).is_multiple_of(2) {
+                // Never done, and nobody is told.
+                return Err(TxnError::Unknown);
+            }
+            let done = self.inner.txn(txn).await;
+            if done.is_ok() && name != "cell_heartbeat" {
+                self.commits.fetch_add(1, Ordering::Relaxed);
+                self.names.lock().unwrap().push(name);
+            }
+            if silent { Err(TxnError::Unknown) } else { done }
+        })
+    }
+    fn settle(&self, id: RequestId) -> BoxFuture<'_, Result<Settled, ReadError>> {
+        self.inner.settle(id)
+    }
+    fn changes(
+        &self,
+        scope: &str,
+        after: Revision,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Changes, ReadError>> {
+        self.inner.changes(scope, after, limit)
+    }
+    fn bell(&self, table: Table, partition: &str) -> Box<dyn Bell> {
+        self.inner.bell(table, partition)
+    }
+    fn trim(&self, micros: i64) -> BoxFuture<'_, Result<(), ReadError>> {
+        self.inner.trim(micros)
+    }
+    fn counter(&self, name: &str) -> BoxFuture<'_, Result<i64, ReadError>> {
+        self.inner.counter(name)
+    }
+}
+
+/// A store with at most one running cell.
+pub(super) struct Rig {
+    pub(super) store: Arc<Counting>,
+    pub(super) provider: Arc<Sim>,
+    pub(super) router: Router,
+    pub(super) cell: Option<Cell>,
+    host: Host,
+    jobs: Arc<RealJobs>,
+    data: tempfile::TempDir,
+}
+
+impl Rig {
+    pub(super) fn new() -> Self {
+        let (host, jobs) = base::real::host();
+        let store = Arc::new(Counting {
+            inner: Memory::new(host.clock.clone()),
+            commits: AtomicUsize::new(0),
+            names: std::sync::Mutex::default(),
+            silent_every: AtomicUsize::new(0),
+            asked: AtomicUsize::new(0),
+        });
+        let mut rig = Self {
+            store,
+            provider: Arc::new(Sim::default()),
+            router: Router::new(),
+            cell: None,
+            host,
+            jobs,
+            data: tempfile::tempdir().unwrap(),
+        };
+        rig.start();
+        rig
+    }
+
+    fn start(&mut self) {
+        let config = Config {
+            cell: CELL.into(),
+            region: "here".into(),
+            address: "local:cell-a".into(),
+            machines_max: 100,
+            arch: vec!["amd64".into()],
+            machine_key: [7; 32],
+            peer_token: PEER.into(),
+            data: self.data.path().to_owned(),
+        };
+        let decide = tekton::engine::taskrun::decide;
+        let parts = Parts {
+            host: self.host.clone(),
+            store: self.store.clone(),
+            provider: self.provider.clone(),
+            sink: Files::new(&self.data.path().join("logs"), LOG_BYTES_MAX),
+            images: Arc::new(Fixed::default()),
+            secrets: Arc::new(InObject),
+            engine: Engine { taskrun: decide, pipelinerun: decide },
+            installation: installation(),
+        };
+        let (router, cell) = Cell::start(config, parts);
+        self.router = router;
+        self.cell = Some(cell);
+    }
+
+    /// Ends the cell's process as kill -9 does, between any two awaits, and starts another one. The machines of
+    /// the old one are gone if `with_machines`.
+    pub(super) async fn crash(&mut self, with_machines: bool) {
+        assert!(self.jobs.shutdown(PATIENCE).await.is_empty());
+        let (host, jobs) = base::real::host();
+        (self.host, self.jobs) = (host, jobs);
+        if with_machines {
+            self.provider.vanish();
+        }
+        self.start();
+    }
+
+    /// Stores an object as the gateway does, with a Due row when it is a run.
+    pub(super) async fn submit(&self, mut object: Value) -> ObjectKey {
+        let key = store::cell::key_of(TENANT, &with_namespace(&mut object)).unwrap();
+        let kind = object["kind"].as_str().unwrap().to_owned();
+        tekton::api::defaults::apply(&kind, &mut object, &Default::default());
+        object["metadata"]["uid"] = json!(self.host.uuid());
+        let now = apimachinery::time::Micros(self.host.clock.utc().0);
+        object["metadata"]["creationTimestamp"] = json!(now.rfc3339());
+        object["metadata"]["annotations"] = json!({
+            store::cell::CELL: CELL,
+            store::cell::REGION: "here",
+            store::cell::EPOCH: "1",
+            store::cell::TRACEPARENT: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+        });
+        let mut ops = vec![object::put(&key, Pre::Absent, &object, None)];
+        if store::cell::apply::is_run(&key.kind) {
+            ops.push(due::put(CELL, &key, 0));
+        }
+        self.write(ops).await;
+        key
+    }
+
+    pub(super) async fn write(&self, ops: Vec<store::backend::Op>) {
+        let txn = Txn { id: RequestId(self.host.id()), name: "test", ops };
+        self.store.inner.txn(txn).await.unwrap();
+        self.store.commits.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Changes an object as the gateway does, and makes the cell look at `due`.
+    pub(super) async fn edit(&self, key: &ObjectKey, due_key: &ObjectKey, change: impl FnOnce(&mut Value)) {
+        let (mut object, revision) = self.get(key).await.unwrap();
+        change(&mut object);
+        let ops = vec![object::put(key, Pre::Rev(revision), &object, None), due::put(CELL, due_key, 0)];
+        self.write(ops).await;
+    }
+
+    pub(super) async fn get(&self, key: &ObjectKey) -> Option<(Value, Revision)> {
+        let snapshot = self.store.inner.snapshot(At::Latest, vec![Read::Get(key.row())]).await.unwrap();
+        let row = snapshot.answers[0].rows.first()?;
+        Some((object::of_row(row).unwrap(), row.revision))
+    }
+
+    pub(super) async fn scan(&self, table: Table, partition: &str) -> Vec<store::backend::Row> {
+        let (from, to) = (String::new(), String::new());
+        let read = Read::Scan { table, partition: partition.into(), from, to, limit: 1000 };
+        self.store.inner.snapshot(At::Latest, vec![read]).await.unwrap().answers.remove(0).rows
+    }
+
+    pub(super) async fn pods(&self) -> Vec<Value> {
+        let rows = self.scan(Table::Object, "acme/pods").await;
+        rows.iter().map(|row| object::of_row(row).unwrap()).collect()
+    }
+
+    pub(super) async fn due_rows(&self) -> Vec<RowKey> {
+        let mut out = Vec::new();
+        for bucket in 0..due::BUCKETS {
+            out.extend(self.scan(Table::Due, &due::partition(CELL, bucket)).await.into_iter().map(|r| r.key));
+        }
+        out
+    }
+
+    /// Waits until `wanted` is true of the object.
+    pub(super) async fn until(&self, key: &ObjectKey, wanted: impl Fn(&Value) -> bool) -> Value {
+        let mut bell = self.store.inner.bell(Table::Object, &object::scope(&key.tenant, &key.kind));
+        let look = async {
+            loop {
+                if let Some((object, _)) = self.get(key).await
+                    && wanted(&object)
+                {
+                    return object;
+                }
+                bell.rung().await;
+            }
+        };
+        match self.host.within(PATIENCE, look).await {
+            Ok(object) => object,
+            Err(_) => {
+                let now = self.get(key).await.map(|(object, _)| object);
+                panic!("{} never got there: {now:#?}; due: {:?}", key.name, self.due_rows().await)
+            }
+        }
+    }
+
+    pub(super) async fn until_ended(&self, key: &ObjectKey) -> Value {
+        self.until(key, |run| crate::runs::is_done(&run["status"])).await
+    }
+
+    /// Waits until there is nothing left but what has ended.
+    pub(super) async fn until_quiet(&self) {
+        let quiet = async {
+            loop {
+                let due = self.due_rows().await;
+                if due.is_empty() && self.scan(Table::Machine, CELL).await.is_empty() {
+                    return;
+                }
+                self.host.clock.sleep(Duration::from_millis(5)).await;
+            }
+        };
+        if self.host.within(PATIENCE, quiet).await.is_err() {
+            panic!(
+                "never quiet: due {:?}, machines {:?}",
+                self.due_rows().await,
+                self.scan(Table::Machine, CELL).await
+            );
+        }
+    }
+
+    /// The agent of the next machine.
+    pub(super) async fn agent(&self) -> Agent {
+        let spec = self.host.within(PATIENCE, self.provider.taken()).await.expect("a machine is made");
+        self.agent_of(spec, "boot-1")
+    }
+
+    pub(super) fn agent_of(&self, spec: MachineSpec, nonce: &str) -> Agent {
+        let speaker = Speaker { machine: spec.id.clone(), nonce: nonce.into() };
+        Agent { router: self.router.clone(), spec, speaker, seq: 0 }
+    }
+
+    pub(super) async fn log(&self, pod: &str, container: &str) -> (StatusCode, String) {
+        let uri = format!("{}/{TENANT}/default/{pod}/{container}?follow=true", tenancy::peer::LOGS);
+        let request =
+            Request::get(uri).header("authorization", format!("Bearer {PEER}")).body(Body::empty()).unwrap();
+        let answer = tower::ServiceExt::oneshot(self.router.clone(), request).await.unwrap();
+        let status = answer.status();
+        let body =
+            self.host.within(PATIENCE, answer.into_body().collect()).await.expect("the log ends").unwrap();
+        (status, String::from_utf8(body.to_bytes().to_vec()).unwrap())
+    }
+}
+
+fn with_namespace(object: &mut Value) -> Value {
+    object["metadata"]["namespace"] = json!("default");
+    object.clone()
+}
+
+/// An agent that does what a test says.
+#[derive(Clone)]
+pub(super) struct Agent {
+    router: Router,
+    pub(super) spec: MachineSpec,
+    pub(super) speaker: Speaker,
+    seq: u64,
+}
+
+impl Agent {
+    pub(super) async fn hello(&self) -> HelloAnswer {
+        self.call(
+            message::HELLO,
+            &Hello {
+                speaker: self.speaker.clone(),
+                version: protocol::VERSION,
+                capabilities: BTreeMap::new(),
+            },
+        )
+        .await
+    }
+
+    pub(super) async fn order(&self) -> Order {
+        match self.hello().await {
+            HelloAnswer::Order(order) => *order,
+            other => panic!("no order but {other:?}"),
+        }
+    }
+
+    pub(super) async fn start(&self, attempt: &str, status: Value) -> StartAnswer {
+        let status = serde_json::from_value(status).unwrap();
+        self.call(message::START, &Start { speaker: self.speaker.clone(), attempt: attempt.into(), status })
+            .await
+    }
+
+    pub(super) async fn report(&mut self, attempt: &str, status: Value, last: bool) -> Desired {
+        self.seq += 1;
+        let status = serde_json::from_value(status).unwrap();
+        let timings = BTreeMap::from([("first_step".into(), 1), ("pulled".into(), 1)]);
+        let report = Report {
+            speaker: self.speaker.clone(),
+            attempt: attempt.into(),
+            seq: self.seq,
+            status,
+            last,
+            timings,
+        };
+        self.call(message::REPORT, &report).await
+    }
+
+    pub(super) async fn watch(&self, attempt: &str, seen: Desired) -> Desired {
+        let watch = Watch { speaker: self.speaker.clone(), attempt: attempt.into(), seen, wait_ms: 10_000 };
+        self.call(message::WATCH, &watch).await
+    }
+
+    pub(super) async fn log(&self, attempt: &str, container: &str, offset: u64, text: &str) -> u64 {
+        let Speaker { machine, nonce } = &self.speaker;
+        let uri = format!("{}/{machine}/{nonce}/{attempt}/{container}?offset={offset}", message::LOGS);
+        let answer: LogAnswer = self.send(&uri, Body::from(text.to_owned())).await.unwrap();
+        answer.next
+    }
+
+    /// Runs the whole order as an agent does whose containers all end with 0.
+    pub(super) async fn run(&mut self) {
+        let order = self.order().await;
+        assert_eq!(self.start(&order.attempt, status(&order, "waiting", 0)).await, StartAnswer::Go);
+        self.report(&order.attempt, status(&order, "running", 0), false).await;
+        self.report(&order.attempt, status(&order, "terminated", 0), true).await;
+    }
+
+    async fn call<T: DeserializeOwned>(&self, path: &str, message: &impl Serialize) -> T {
+        self.send(path, Body::from(serde_json::to_vec(message).unwrap())).await.unwrap()
+    }
+
+    pub(super) async fn send<T: DeserializeOwned>(&self, path: &str, body: Body) -> Result<T, StatusCode> {
+        let request = Request::post(path)
+            .header("authorization", format!("Bearer {}", self.spec.token))
+            .header("content-type", "application/json")
+            .body(body)
+            .unwrap();
+        let answer = tower::ServiceExt::oneshot(self.router.clone(), request).await.unwrap();
+        let status = answer.status();
+        let bytes = answer.into_body().collect().await.unwrap().to_bytes();
+        if status.is_success() { Ok(serde_json::from_slice(&bytes).unwrap()) } else { Err(status) }
+    }
+}
+
+/// A status in which all containers of the order are in `state`.
+pub(super) fn status(order: &Order, state: &str, exit_code: i32) -> Value {
+    let now = "2030-01-01T00:00:00Z";
+    let (phase, state) = match state {
+        "waiting" => ("Pending", json!({"waiting": {"reason": "PodInitializing"}})),
+        "running" => ("Running", json!({"running": {"startedAt": now}})),
+        _ => {
+            let phase = if exit_code == 0 { "Succeeded" } else { "Failed" };
+            let reason = if exit_code == 0 { "Completed" } else { "Error" };
+            let ended = json!({
+                "exitCode": exit_code, "reason": reason, "startedAt": now, "finishedAt": now,
+                "message": format!("[{{\"key\":\"StartedAt\",\"value\":{now:?},\"type\":3}}]"),
+            });
+            (phase, json!({"terminated": ended}))
+        }
+    };
+    let containers = order.pod.spec.as_ref().unwrap().containers.iter().map(|container| {
+        json!({
+            "name": container.name, "image": container.image, "imageID": "sha256:1", "ready": phase == "Running",
+            "restartCount": 0, "state": state,
+        })
+    });
+    json!({"phase": phase, "containerStatuses": containers.collect::<Vec<_>>(), "startTime": now})
+}
+
+/// A TaskRun of one step.
+pub(super) fn one_step(name: &str) -> Value {
+    json!({
+        "apiVersion": "tekton.dev/v1", "kind": "TaskRun", "metadata": {"name": name},
+        "spec": {"taskSpec": {"steps": [{"name": "a", "image": "busybox", "script": "echo hello"}]}},
+    })
+}
+
+pub(super) fn reason(run: &Value) -> &str {
+    let conditions = run["status"]["conditions"].as_array().unwrap();
+    conditions.iter().find(|c| c["type"] == "Succeeded").unwrap()["reason"].as_str().unwrap()
+}
+
+fn installation() -> Installation {
+    let image = |name: &str| format!("example.com/{name}:v1");
+    Installation {
+        entrypoint_image: image("entrypoint"),
+        nop_image: image("nop"),
+        shell_image: image("shell"),
+        shell_image_win: image("shell-win"),
+        workingdirinit_image: image("workingdirinit"),
+        sidecarlogresults_image: image("sidecarlogresults"),
+        release: "v1.15.0".into(),
+        kubernetes_minor: 33,
+    }
+}
