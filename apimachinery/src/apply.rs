@@ -115,16 +115,16 @@ pub fn apply(
         return Err(Status::bad_request("metadata.managedFields must be nil"));
     }
     let place = Place(Schema::of(kind, writer.version));
-    let config = part(kind, config, writer);
-    if let Some(fault) = typed::fault(place, &config, "") {
+    if let Some(fault) = typed::fault(place, config, "") {
         let api_version = kind.api_version(writer.version);
         return Err(Status::bad_request(format!(
             "failed to create typed patch object ({}/{}; {api_version}, Kind={}): {fault}",
-            meta::namespace(&config),
-            meta::name(&config),
+            meta::namespace(config),
+            meta::name(config),
             kind.kind
         )));
     }
+    let config = part(kind, config, writer);
     let nothing = json!({"apiVersion": config["apiVersion"], "kind": config["kind"]});
     let old = live.unwrap_or(&nothing);
     let mut managers = Managers::read(old).unwrap_or_default();

@@ -76,18 +76,35 @@ pub fn yaml(bytes: &[u8]) -> Result<Decoded, Unreadable> {
 /// # Errors
 /// 415 for a media type that isn't understood, 400 for a body that cannot be read.
 pub fn object(kind: &Kind, content_type: Option<&str>, bytes: &[u8]) -> Result<Decoded, Status> {
-    let decoded = match Encoding::of(content_type)? {
+    read(content_type, bytes)?.map_err(|Unreadable(why)| {
+        Status::bad_request(format!(
+            "the object provided is unrecognized (must be of type {}): couldn't get version/kind; {why}",
+            kind.kind
+        ))
+    })
+}
+
+/// Reads the options in the body of a delete; [`None`] when there is no body.
+///
+/// # Errors
+/// 415 for a media type that isn't understood, 400 for a body that cannot be read.
+pub fn options(content_type: Option<&str>, bytes: &[u8]) -> Result<Option<Value>, Status> {
+    if bytes.is_empty() {
+        return Ok(None);
+    }
+    match read(content_type, bytes)? {
+        Ok(decoded) => Ok(Some(decoded.value)),
+        Err(Unreadable(why)) => Err(Status::bad_request(format!("couldn't get version/kind; {why}"))),
+    }
+}
+
+fn read(content_type: Option<&str>, bytes: &[u8]) -> Result<Result<Decoded, Unreadable>, Status> {
+    Ok(match Encoding::of(content_type)? {
         Encoding::Json => json(bytes),
         Encoding::Yaml => yaml(bytes),
         Encoding::Protobuf => {
             crate::protobuf::decode(bytes).map(|value| Decoded { value, duplicates: Vec::new() })
         }
-    };
-    decoded.map_err(|Unreadable(why)| {
-        Status::bad_request(format!(
-            "the object provided is unrecognized (must be of type {}): couldn't get version/kind; {why}",
-            kind.kind
-        ))
     })
 }
 

@@ -8,7 +8,8 @@
 //! reference's words.
 //! **Read in this order:** [`status`] and [`field_error`] (how refusals look), [`meta`] (what create and update
 //! do to metadata), [`selector`], [`patch`]; [`kind`] (what is served)
-//! and its views [`discovery`] and [`table`]; [`schema`] (how bodies become objects) and [`openapi`]; [`apply`]; [`decode`] and
+//! and its views [`discovery`] and [`table`]; [`schema`] (how bodies become objects) and [`openapi`]; [`apply`]; [`write`] (all of it
+//! in its order); [`decode`] and
 //! [`protobuf`]; [`options`], [`accept`], [`names`] and [`time`] are small tools.
 
 pub mod accept;
@@ -28,3 +29,4 @@ pub mod selector;
 pub mod status;
 pub mod table;
 pub mod time;
+pub mod write;

@@ -61,11 +61,13 @@ struct Field {
 pub struct Messages {
     messages: BTreeMap<String, Vec<Field>>,
     pointers: BTreeSet<String>,
+    /// Messages that are owned as a whole.
+    atomic: BTreeSet<String>,
 }
 
 impl Messages {
     pub fn read(modules: &Path) -> Result<Self> {
-        let mut out = Self { messages: BTreeMap::new(), pointers: BTreeSet::new() };
+        let mut out = Self { messages: BTreeMap::new(), pointers: BTreeSet::new(), atomic: BTreeSet::new() };
         for module in
             std::fs::read_dir(modules).with_context(|| format!("cannot read {}", modules.display()))?
         {
@@ -104,6 +106,9 @@ impl Messages {
             } else if let Some(rest) = line.strip_prefix("message ") {
                 let name = format!("{package}.{}", rest.trim_end_matches(" {"));
                 self.messages.insert(name.clone(), Vec::new());
+                if notes.iter().any(|note| note == "+structType=atomic") {
+                    self.atomic.insert(name.clone());
+                }
                 message = Some(name);
                 notes.clear();
             } else if let Some(note) = line.strip_prefix("//") {
@@ -183,6 +188,9 @@ impl Messages {
             .collect();
         if !pointers.is_empty() {
             out.insert("n".into(), json!(pointers));
+        }
+        if self.atomic.contains(name) {
+            out.insert("m".into(), "atomic".into());
         }
         out.insert("p".into(), properties.into());
         out.insert("w".into(), wire.into());

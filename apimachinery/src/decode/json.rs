@@ -1,5 +1,6 @@
 //! JSON, read with an eye on keys that occur twice.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
@@ -12,10 +13,48 @@ const DUPLICATES_MAX: usize = 100;
 
 pub(super) fn decode(bytes: &[u8]) -> Result<Decoded, Unreadable> {
     let mut place = Place::default();
-    let mut reader = serde_json::Deserializer::from_slice(bytes);
+    // As in Go, what is not Unicode becomes replacement characters.
+    let text = String::from_utf8_lossy(bytes);
+    let text = if text.contains("\\u") { mend_surrogates(text) } else { text };
+    let mut reader = serde_json::Deserializer::from_str(&text);
     let value = Seed(&mut place).deserialize(&mut reader).map_err(|e| refuse(&e))?;
     reader.end().map_err(|e| refuse(&e))?;
     Ok(Decoded { value, duplicates: place.duplicates })
+}
+
+/// Replaces escaped surrogates that are not in pairs.
+fn mend_surrogates(text: Cow<'_, str>) -> Cow<'_, str> {
+    let unit = |at: usize| -> Option<u16> {
+        let digits = text.get(at..at + 6)?.strip_prefix("\\u")?;
+        u16::from_str_radix(digits, 16).ok()
+    };
+    let mut lone = Vec::new();
+    let mut at = 0;
+    while let Some(found) = text[at..].find('\\') {
+        at += found;
+        match unit(at) {
+            Some(0xd800..=0xdbff) if matches!(unit(at + 6), Some(0xdc00..=0xdfff)) => at += 12,
+            Some(0xd800..=0xdfff) => {
+                lone.push(at);
+                at += 6;
+            }
+            Some(_) => at += 6,
+            // Any other escape is of two bytes, unless it is broken.
+            None if text.is_char_boundary(at + 2) => at += 2,
+            None => break,
+        }
+        if at >= text.len() {
+            break;
+        }
+    }
+    if lone.is_empty() {
+        return text;
+    }
+    let mut mended = text.clone().into_owned();
+    for at in lone {
+        mended.replace_range(at..at + 6, "\\ufffd");
+    }
+    Cow::Owned(mended)
 }
 
 fn refuse(error: &serde_json::Error) -> Unreadable {

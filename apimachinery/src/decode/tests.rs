@@ -32,10 +32,16 @@ fn numbers_are_what_go_would_write() {
 
 #[test]
 fn bad_json() {
-    for bad in ["", "{bad", "{}x", "[1,]", "{\"a\":1e999}", "\u{0}", "\"\\ud800\"", "nul"] {
+    for bad in ["", "{bad", "{}x", "[1,]", "{\"a\":1e999}", "\u{0}", "\"\\ud8\"", "\"\\", "nul"] {
         assert!(json(bad.as_bytes()).is_err(), "{bad:?}");
     }
     assert!(json(&[0xff, 0xfe]).is_err());
+    assert_eq!(json(b"{\"a\":\"\xff\"}").expect("lenient").value, json!({"a": "\u{fffd}"}));
+    let surrogates = br#"["\ud800", "\udc00\ud83d\ude00", "\\ud800", "\ud800\u0041"]"#;
+    assert_eq!(
+        json(surrogates).expect("lenient").value,
+        json!(["\u{fffd}", "\u{fffd}\u{1f600}", "\\ud800", "\u{fffd}A"])
+    );
     let deep = "[".repeat(100_000);
     assert!(json(deep.as_bytes()).is_err());
     assert!(yaml(deep.as_bytes()).is_err());

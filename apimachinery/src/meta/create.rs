@@ -31,7 +31,8 @@ pub fn prepare_create(kind: &Kind, object: &mut Value, birth: &Birth<'_>) -> Res
     if !said.is_empty() && said != birth.namespace {
         return Err(Status::namespace_mismatch());
     }
-    if !matches!(resource_version(object), "" | "0") {
+    // What is no number counts as nothing, as in the reference.
+    if resource_version(object).parse::<u64>().is_ok_and(|version| version > 0) {
         return Err(Status::bad_request("resourceVersion should not be set on objects to be created"));
     }
     if kind.has_status()

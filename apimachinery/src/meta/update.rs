@@ -16,7 +16,8 @@ pub enum Part {
     Status,
 }
 
-/// Checks the resourceVersion that a write carries against the stored object's. `required`: a PUT to a custom kind.
+/// Checks the resourceVersion that a write carries against the stored object's. `required`: it is a PUT to a
+/// custom kind, or what a patch has made of one.
 ///
 /// # Errors
 /// 422 when it is missing and required, 400 when it is no number, 409 when it is stale.
