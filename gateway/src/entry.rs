@@ -1,0 +1,222 @@
+//! A request's way in: limits, credential, route, rule, handler; and what is noted about it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use apimachinery::options::Params;
+use apimachinery::status::Status;
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt, Limited};
+use tenancy::access::{self, Caller, Grant, Resource, Verb};
+use tracing::Instrument;
+
+use crate::answer::{self, Outcome, Refused};
+use crate::app::App;
+use crate::route::{self, Objects, Route};
+use crate::{authn, info, objects, reviews, watch};
+
+/// The largest body that is taken.
+pub const BODY_MAX: usize = 3 * 1024 * 1024;
+/// A body must arrive within this time.
+const BODY_TIME_MAX: Duration = Duration::from_secs(60);
+/// One request that is no watch and no log may take this long.
+const REQUEST_TIME_MAX: Duration = Duration::from_secs(60);
+
+/// A request, when it is known who asks.
+pub struct Ask {
+    /// Who asks.
+    pub caller: Caller,
+    /// Its query.
+    pub params: Params,
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// Its body.
+    pub body: Bytes,
+    /// What stood before the path: `/clusters/acme`, or nothing.
+    pub prefix: String,
+    /// HTTP method.
+    pub method: Method,
+}
+
+impl Ask {
+    /// A header's text.
+    pub fn header(&self, name: header::HeaderName) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+
+    /// The `Accept` header.
+    pub fn accept(&self) -> Option<&str> {
+        self.header(header::ACCEPT)
+    }
+
+    /// Who writes, for the record.
+    pub fn user_agent(&self) -> &str {
+        self.header(header::USER_AGENT).unwrap_or("")
+    }
+}
+
+/// The gateway as a service.
+pub fn router(app: Arc<App>) -> Router {
+    Router::new().fallback(enter).with_state(app)
+}
+
+async fn enter(State(app): State<Arc<App>>, request: Request<Body>) -> Response<Body> {
+    let began = app.host.clock.mono();
+    let audit = app.host.uuid();
+    let path = request.uri().path().to_owned();
+    let (named, rest) = route::tenant_prefix(&path);
+    let route = route::parse(rest);
+    let (verb, resource) = label(request.method(), route.as_ref(), request.uri().query().unwrap_or(""));
+    let span = tracing::debug_span!("request", verb, resource, audit);
+    let outcome = serve(&app, named.map(str::to_owned), route, request).instrument(span).await;
+    let mut response = outcome.unwrap_or_else(|status| answer::refusal(&status));
+    let headers = response.headers_mut();
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
+    if let Ok(audit) = HeaderValue::from_str(&audit) {
+        headers.insert("audit-id", audit);
+    }
+    let micros = app.host.clock.mono().since(began).as_micros();
+    app.counts.request(
+        verb,
+        &resource,
+        response.status().as_u16(),
+        u64::try_from(micros).unwrap_or(u64::MAX),
+    );
+    response
+}
+
+/// Verb and resource for metrics: words that exist, never what a client made up.
+fn label(method: &Method, route: Option<&Route>, query: &str) -> (&'static str, String) {
+    match route {
+        Some(Route::Objects(objects)) => {
+            let watching = Params::parse(query).flag("watch") == Some(true);
+            (verb(method, objects, watching).map_or("other", Verb::as_str), objects.kind.id())
+        }
+        Some(_) => ("get", "info".to_owned()),
+        None => ("other", "none".to_owned()),
+    }
+}
+
+/// The verb that a method means for these objects.
+pub fn verb(method: &Method, objects: &Objects, watching: bool) -> Option<Verb> {
+    Some(match (method.as_str(), &objects.name) {
+        ("GET" | "HEAD", None) if watching => Verb::Watch,
+        ("GET" | "HEAD", None) => Verb::List,
+        ("GET" | "HEAD", Some(_)) => Verb::Get,
+        ("POST", _) => Verb::Create,
+        ("PUT", Some(_)) => Verb::Update,
+        ("PATCH", Some(_)) => Verb::Patch,
+        ("DELETE", Some(_)) => Verb::Delete,
+        ("DELETE", None) => Verb::DeleteCollection,
+        _ => return None,
+    })
+}
+
+async fn serve(
+    app: &Arc<App>,
+    named: Option<String>,
+    route: Option<Route>,
+    request: Request<Body>,
+) -> Outcome {
+    match route {
+        Some(Route::Health) => return info::health(app).await,
+        Some(Route::Metrics) => {
+            return Ok(answer::bytes(
+                StatusCode::OK,
+                "text/plain; version=0.0.4",
+                app.counts.text().into_bytes(),
+            ));
+        }
+        _ => {}
+    }
+    let (parts, body) = request.into_parts();
+    let caller = authn::caller(app, &parts.headers)?;
+    // Somebody else's tenant does not exist.
+    if named.as_deref().is_some_and(|tenant| tenant != caller.tenant.as_str()) {
+        return Err(Box::new(Status::no_such_path()));
+    }
+    let route = route.ok_or_else(|| Box::new(Status::no_such_path()))?;
+    let body = read_body(app, body).await?;
+    let params = Params::parse(parts.uri.query().unwrap_or(""));
+    let prefix = named.map_or_else(String::new, |tenant| format!("/clusters/{tenant}"));
+    let ask = Ask { caller, params, headers: parts.headers, body, prefix, method: parts.method };
+    match route {
+        Route::Objects(target) => of_objects(app, ask, target).await,
+        other => info::serve(app, &ask, &other).await,
+    }
+}
+
+async fn read_body(app: &App, body: Body) -> Result<Bytes, Refused> {
+    let read = app.host.within(BODY_TIME_MAX, Limited::new(body, BODY_MAX).collect()).await;
+    match read {
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
+            Err(Box::new(Status::too_large(&format!("limit is {BODY_MAX}"))))
+        }
+        Ok(Err(_)) => Err(Box::new(Status::bad_request("the body of the request broke off"))),
+        Err(_) => Err(Box::new(Status::timeout("the body of the request did not arrive in time", 1))),
+    }
+}
+
+async fn of_objects(app: &Arc<App>, ask: Ask, target: Objects) -> Outcome {
+    let watching = ask.params.flag("watch") == Some(true);
+    let verb = verb(&ask.method, &target, watching).ok_or_else(|| Box::new(Status::method_not_allowed()))?;
+    if target.kind.group.ends_with(".k8s.io")
+        && target.kind.has_verb("create")
+        && !target.kind.has_verb("get")
+    {
+        return reviews::serve(&ask, &target, verb);
+    }
+    let grant = grant(&ask.caller, verb, &target)?;
+    if target.subresource.as_deref() == Some("log") {
+        return crate::logs::serve(app, &grant, &ask, &target).await;
+    }
+    if target.subresource.is_none() && !target.kind.has_verb(verb.as_str()) {
+        return Err(Box::new(Status::method_not_supported(
+            target.kind.group,
+            target.kind.plural,
+            verb.as_str(),
+        )));
+    }
+    if verb == Verb::Watch {
+        return watch::serve(app, grant, &ask, &target).await;
+    }
+    let work = objects::serve(app, &grant, &ask, &target, verb);
+    let timeout = || Box::new(Status::timeout("the request was not done in time", 1));
+    app.host.within(REQUEST_TIME_MAX, work).await.map_err(|_| timeout())?
+}
+
+/// Proof that the caller may do this, or 403.
+///
+/// # Errors
+/// 403 in the words that clients look for.
+pub fn grant(caller: &Caller, verb: Verb, target: &Objects) -> Result<Grant, Refused> {
+    let resource = Resource {
+        group: target.kind.group.to_owned(),
+        plural: target.kind.plural.to_owned(),
+        subresource: target.subresource.clone(),
+        namespace: target.namespace.clone(),
+        name: target.name.clone(),
+    };
+    access::decide(caller, verb, resource).map_err(|denied| {
+        let full = match &target.subresource {
+            Some(sub) => format!("{}/{sub}", target.kind.plural),
+            None => target.kind.plural.to_owned(),
+        };
+        let mut what = format!(
+            "User {:?} cannot {} resource {full:?} in API group {:?}",
+            denied.user,
+            verb.as_str(),
+            target.kind.group
+        );
+        match &target.namespace {
+            Some(namespace) => what.push_str(&format!(" in the namespace {namespace:?}")),
+            None => what.push_str(" at the cluster scope"),
+        }
+        let name = target.name.as_deref().unwrap_or("");
+        Box::new(Status::forbidden(target.kind.group, target.kind.plural, name, &what))
+    })
+}

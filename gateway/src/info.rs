@@ -1,0 +1,102 @@
+//! What the server says of itself: discovery, OpenAPI, version, health.
+
+use std::sync::Arc;
+
+use apimachinery::status::Status;
+use apimachinery::{discovery, openapi};
+use http::{HeaderValue, StatusCode, header};
+use serde_json::json;
+
+use crate::answer::{self, Outcome};
+use crate::app::App;
+use crate::entry::Ask;
+use crate::route::Route;
+
+/// Version of Kubernetes that clients are told.
+const KUBERNETES: (&str, &str) = ("1", "33");
+
+/// Answers a route that is not about objects.
+///
+/// # Errors
+/// A Status.
+pub async fn serve(app: &Arc<App>, ask: &Ask, route: &Route) -> Outcome {
+    if !matches!(ask.method.as_str(), "GET" | "HEAD") {
+        return Err(Box::new(Status::method_not_allowed()));
+    }
+    let missing = || Box::new(Status::no_such_path());
+    match route {
+        Route::Api | Route::Apis => {
+            let form = discovery::Form::negotiate(ask.accept())?;
+            let value =
+                if matches!(route, Route::Api) { discovery::api(form) } else { discovery::apis(form) };
+            Ok(answer::bytes(StatusCode::OK, form.content_type(), value.to_string().into_bytes()))
+        }
+        Route::Group(group) => {
+            discovery::group(group).map(|v| answer::json(StatusCode::OK, &v)).ok_or_else(missing)
+        }
+        Route::Resources(group, version) => {
+            discovery::resources(group, version).map(|v| answer::json(StatusCode::OK, &v)).ok_or_else(missing)
+        }
+        Route::OpenApiV2 => {
+            let form = openapi::V2Form::negotiate(ask.accept()).ok_or_else(|| {
+                Box::new(Status::not_acceptable(&[openapi::V2_PROTOBUF_TYPE, openapi::V2_JSON_TYPE]))
+            })?;
+            let (kind, body) = match form {
+                openapi::V2Form::Protobuf => (openapi::V2_PROTOBUF_TYPE, openapi::v2_protobuf()),
+                openapi::V2Form::Json => (openapi::V2_JSON_TYPE, openapi::v2_json()),
+            };
+            Ok(answer::bytes(StatusCode::OK, kind, body))
+        }
+        Route::OpenApiIndex => Ok(answer::json(StatusCode::OK, &openapi::index(&ask.prefix))),
+        Route::OpenApi(path) => {
+            let document = openapi::document(path).ok_or_else(missing)?;
+            let asked = ask.params.get("hash").unwrap_or(&document.hash);
+            if asked != document.hash {
+                let place = format!("{}/openapi/v3/{path}?hash={}", ask.prefix, document.hash);
+                let mut response = answer::bytes(StatusCode::MOVED_PERMANENTLY, "text/plain", Vec::new());
+                if let Ok(place) = HeaderValue::from_str(&place) {
+                    response.headers_mut().insert(header::LOCATION, place);
+                }
+                return Ok(response);
+            }
+            let mut response = answer::bytes(StatusCode::OK, "application/json", document.body.clone());
+            if let Ok(tag) = HeaderValue::from_str(&format!("\"{}\"", document.hash)) {
+                response.headers_mut().insert(header::ETAG, tag);
+            }
+            Ok(response)
+        }
+        Route::Version => Ok(answer::json(StatusCode::OK, &version())),
+        Route::Statusz => {
+            let watches = app.counts.watches.load(std::sync::atomic::Ordering::Relaxed);
+            Ok(answer::json(
+                StatusCode::OK,
+                &json!({"tenant": ask.caller.tenant.as_str(), "watches": watches}),
+            ))
+        }
+        Route::Health | Route::Metrics | Route::Objects(_) => Err(missing()),
+    }
+}
+
+fn version() -> serde_json::Value {
+    let (major, minor) = KUBERNETES;
+    json!({
+        "major": major,
+        "minor": minor,
+        "gitVersion": format!("v{major}.{minor}.0+cella"),
+        "gitCommit": "",
+        "gitTreeState": "clean",
+        "buildDate": "1970-01-01T00:00:00Z",
+        "goVersion": "",
+        "compiler": "rustc",
+        "platform": format!("linux/{}", if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" }),
+    })
+}
+
+/// Ready when the store answers.
+///
+/// # Errors
+/// 503 when it does not.
+pub async fn health(app: &Arc<App>) -> Outcome {
+    app.tenants.ping().await.map_err(|error| answer::read_failed(&error))?;
+    Ok(answer::bytes(StatusCode::OK, "text/plain; charset=utf-8", b"ok".to_vec()))
+}

@@ -1,0 +1,99 @@
+//! Reading and writing objects of every kind.
+
+mod change;
+mod read;
+mod remove;
+mod show;
+
+use std::sync::Arc;
+
+use apimachinery::status::Status;
+use serde_json::Value;
+use store::backend::Row;
+use store::object;
+use tenancy::access::{Grant, Verb};
+
+use crate::answer::{self, Outcome, Refused};
+use crate::app::App;
+use crate::entry::Ask;
+use crate::route::Objects;
+
+pub use show::Shown;
+
+/// Does what `verb` says.
+///
+/// # Errors
+/// A Status.
+pub async fn serve(app: &Arc<App>, grant: &Grant, ask: &Ask, target: &Objects, verb: Verb) -> Outcome {
+    let at = At { app, grant, ask, target };
+    match verb {
+        Verb::Get => read::one(&at).await,
+        Verb::List => read::many(&at).await,
+        Verb::Create => change::create(&at).await,
+        Verb::Update => change::update(&at).await,
+        Verb::Patch => change::patch(&at).await,
+        Verb::Delete => remove::one(&at).await,
+        Verb::DeleteCollection => remove::many(&at).await,
+        Verb::Watch => Err(Box::new(Status::method_not_allowed())),
+    }
+}
+
+/// Everything that a request's handlers look at.
+pub(crate) struct At<'a> {
+    pub app: &'a Arc<App>,
+    pub grant: &'a Grant,
+    pub ask: &'a Ask,
+    pub target: &'a Objects,
+}
+
+impl At<'_> {
+    fn namespace(&self) -> &str {
+        self.target.namespace.as_deref().unwrap_or("")
+    }
+
+    fn name(&self) -> &str {
+        self.target.name.as_deref().unwrap_or("")
+    }
+
+    fn not_found(&self) -> Refused {
+        Box::new(Status::not_found(self.target.kind.group, self.target.kind.plural, self.name()))
+    }
+
+    /// The stored row of the named object.
+    async fn row(&self) -> Result<Row, Refused> {
+        let kind = self.target.kind.id();
+        let row = self.app.tenants.object_get(self.grant, &kind, self.namespace(), self.name()).await;
+        row.map_err(|e| answer::read_failed(&e))?.ok_or_else(|| self.not_found())
+    }
+
+    /// The object of a row, with its secrets open.
+    fn open(&self, row: &Row) -> Result<Value, Refused> {
+        open(self.app, self.grant, self.target, row)
+    }
+
+    /// Encrypts what must not stand in a row.
+    fn seal(&self, object: &mut Value) -> Result<(), Refused> {
+        if self.target.kind.id() != "secrets" {
+            return Ok(());
+        }
+        let entropy = &self.app.host.entropy;
+        let sealed = self.app.vault.seal(self.grant.tenant().as_str(), object, |bytes| entropy.fill(bytes));
+        sealed.map_err(|_| Box::new(Status::internal("the secret cannot be sealed")))
+    }
+}
+
+/// The object of a row, with its secrets open.
+///
+/// # Errors
+/// 500 when the row is damaged or its secret does not open.
+pub(crate) fn open(app: &App, grant: &Grant, target: &Objects, row: &Row) -> Result<Value, Refused> {
+    let damaged = |what: &str| {
+        tracing::error!(key = row.key.key, what, "a stored object cannot be read");
+        Box::new(Status::internal("a stored object cannot be read"))
+    };
+    let mut value = object::of_row(row).map_err(|e| damaged(e.0))?;
+    if target.kind.id() == "secrets" {
+        app.vault.open(grant.tenant().as_str(), &mut value).map_err(|e| damaged(&e.to_string()))?;
+    }
+    Ok(value)
+}
