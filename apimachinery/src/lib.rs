@@ -8,12 +8,13 @@
 //! reference's words.
 //! **Read in this order:** [`status`] and [`field_error`] (how refusals look), [`meta`] (what create and update
 //! do to metadata), [`selector`], [`patch`]; [`kind`] (what is served)
-//! and its views [`discovery`] and [`table`]; [`schema`] (how bodies become objects) and [`openapi`]; [`apply`]; [`write`] (all of it
+//! and its views [`discovery`] and [`table`]; [`schema`] (how bodies become objects) and [`openapi`]; [`apply`]; [`builtin`]; [`write`] (all of it
 //! in its order); [`decode`] and
 //! [`protobuf`]; [`options`], [`accept`], [`names`] and [`time`] are small tools.
 
 pub mod accept;
 pub mod apply;
+pub mod builtin;
 pub mod decode;
 pub mod discovery;
 pub mod field_error;

@@ -13,6 +13,7 @@ use crate::accept::{
     APPLY_PATCH, CORE_PATCH_TYPES, JSON_PATCH, MERGE_PATCH, PATCH_TYPES, STRATEGIC_PATCH, clause,
 };
 use crate::apply::{Writer, apply, track_create, track_update};
+use crate::builtin;
 use crate::decode;
 use crate::field_error::FieldError;
 use crate::kind::Kind;
@@ -23,6 +24,10 @@ use crate::patch::{JsonPatch, apply_merge, apply_strategic, unreadable};
 use crate::schema::{self, FieldValidation, Required};
 use crate::status::Status;
 use crate::time::Micros;
+
+mod delete;
+
+pub use delete::delete;
 
 /// Changes an object, knowing the one it replaces.
 pub type Change<'a> = &'a dyn Fn(&mut Value, Option<&Value>) -> Result<(), Status>;
@@ -228,11 +233,13 @@ impl Request<'_> {
         mut warnings: Vec<String>,
         manager: Option<&str>,
     ) -> Result<Prepared, Status> {
+        builtin::complete(self.kind, &mut object)?;
         (admission.change)(&mut object, None)?;
         let generates_name = !meta::text(&object, "generateName").is_empty();
         let birth = Birth { namespace: self.namespace, uid: self.uid, now: self.now, random: self.random };
         meta::prepare_create(self.kind, &mut object, &birth)?;
         schema::validate(self.kind, self.version, &object, Part::Main, admission.required)?;
+        builtin::check(self.kind, &object, None)?;
         warnings.extend((admission.check)(&object, None)?);
         warnings.extend(meta::warnings(&object, None));
         if let Some(manager) = manager {
@@ -251,11 +258,13 @@ impl Request<'_> {
         manager: Option<&str>,
     ) -> Result<Prepared, Status> {
         if self.part == Part::Main {
+            builtin::complete(self.kind, &mut object)?;
             (admission.change)(&mut object, Some(old))?;
         }
         meta::prepare_update(self.kind, &mut object, old, self.part)?;
         schema::validate(self.kind, self.version, &object, self.part, admission.required)?;
         if self.part == Part::Main {
+            builtin::check(self.kind, &object, Some(old))?;
             warnings.extend((admission.check)(&object, Some(old))?);
         }
         warnings.extend(meta::warnings(&object, Some(old)));
@@ -316,3 +325,6 @@ impl Request<'_> {
         Err(Status::bad_request(format!("invalid object type: {shown}, Kind={kind}")))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::{check, namespace, resource_version, set, text, unset};
+use crate::builtin;
 use crate::kind::Kind;
 use crate::names::{SUFFIX_LEN, generate};
 use crate::status::Status;
@@ -39,6 +40,9 @@ pub fn prepare_create(kind: &Kind, object: &mut Value, birth: &Birth<'_>) -> Res
         && let Some(map) = object.as_object_mut()
     {
         map.remove("status");
+        if let Some(status) = builtin::first_status(kind) {
+            map.insert("status".to_owned(), status);
+        }
     }
     for member in
         ["resourceVersion", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "generation"]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use apimachinery::accept::{Shape, negotiate};
 use apimachinery::decode;
 use apimachinery::kind::{Kind, all};
-use apimachinery::meta::{self, Deletion, Part};
+use apimachinery::meta::{self, Part};
 use apimachinery::options::{DeleteOptions, ListOptions, Params};
 use apimachinery::schema::Required;
 use apimachinery::status::Status;
@@ -255,44 +255,20 @@ impl Server {
         let body = decode::options(request.content_type, &request.body)?;
         let options = DeleteOptions::parse(&request.params, body.as_ref())?;
         let key = request.key(request.name);
-        let mut object = self.objects.get(&key).cloned().ok_or_else(|| request.not_found())?;
-        let kind = request.kind;
-        if let Some(uid) = options.preconditions.uid.as_deref().filter(|uid| *uid != meta::uid(&object)) {
-            return Err(Status::delete_uid_mismatch(
-                kind.group,
-                kind.kind,
-                request.name,
-                uid,
-                meta::uid(&object),
-            ));
-        }
-        let stored = meta::resource_version(&object).to_owned();
-        if let Some(version) = options.preconditions.resource_version.as_deref().filter(|v| *v != stored) {
-            return Err(Status::delete_version_mismatch(
-                kind.group,
-                kind.kind,
-                request.name,
-                version,
-                &stored,
-            ));
-        }
-        match meta::mark_for_deletion(kind, &mut object, options.propagation, self.now) {
-            Deletion::Remove => {
-                if !options.dry_run {
-                    self.revision += 1;
-                    self.objects.remove(&key);
-                }
-                let done = Status::deleted(kind.group, kind.plural, request.name, meta::uid(&object));
-                Ok((200, done.to_value(), Vec::new()))
+        let old = self.objects.get(&key).cloned().ok_or_else(|| request.not_found())?;
+        let old = self.served(request, &old);
+        let (effect, mut answer) = write::delete(request.kind, &old, &options, self.now)?;
+        self.revision += 1;
+        match effect {
+            _ if options.dry_run => {}
+            Effect::Remove => drop(self.objects.remove(&key)),
+            Effect::Replace | Effect::Create => {
+                meta::set(&mut answer, "resourceVersion", self.revision.to_string());
+                self.objects.insert(key, answer.clone());
             }
-            Deletion::Marked if !options.dry_run => {
-                self.revision += 1;
-                meta::set(&mut object, "resourceVersion", self.revision.to_string());
-                self.objects.insert(key, object.clone());
-                Ok((200, self.served(request, &object), Vec::new()))
-            }
-            Deletion::Marked | Deletion::Unchanged => Ok((200, self.served(request, &object), Vec::new())),
+            Effect::Nothing => {}
         }
+        Ok((200, answer, Vec::new()))
     }
 }
 
