@@ -1,4 +1,4 @@
-//! What a client wants to get: reading the `Accept` header the way the reference does.
+//! What a client wants to get: reading the `Accept` header the way the reference does; media types; warnings.
 
 use crate::status::Status;
 
@@ -96,6 +96,20 @@ pub fn clause(text: &str) -> Option<Clause<'_>> {
         }
     }
     Some(Clause { media_type, params, quality })
+}
+
+/// The value of a `Warning` header. What a header cannot carry is left out.
+pub fn warning(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 10);
+    out.push_str("299 - \"");
+    for c in text.chars().filter(|c| !c.is_control()) {
+        if matches!(c, '"' | '\\') {
+            out.push('\\');
+        }
+        out.push(c);
+    }
+    out.push('"');
+    out
 }
 
 /// Negotiates the form of objects and lists.

@@ -6,11 +6,10 @@
 //! **Invariants:** the stored and served form of an object is its schema-pruned document; one schema tree
 //! drives pruning, validation, OpenAPI and apply; nothing panics on any input; what clients grep is said in the
 //! reference's words.
-//! **Read in this order:** [`status`] and [`field_error`] (how refusals look), [`meta`] (what create and update
-//! do to metadata), [`selector`], [`patch`]; [`kind`] (what is served)
-//! and its views [`discovery`] and [`table`]; [`schema`] (how bodies become objects) and [`openapi`]; [`apply`]; [`builtin`]; [`write`] (all of it
-//! in its order); [`decode`] and
-//! [`protobuf`]; [`options`], [`accept`], [`names`] and [`time`] are small tools.
+//! **Read in this order:** [`status`] and [`field_error`] (how refusals look), [`kind`] (what is served) and its
+//! views [`discovery`] and [`table`], [`decode`] and [`protobuf`] (bytes to documents), [`schema`] (documents to
+//! objects) and [`openapi`], [`meta`], [`builtin`], [`patch`] and [`apply`] (what a write does), [`mod@write`] (all of it
+//! in its order), [`selector`]. Small tools: [`accept`], [`options`], [`names`], [`time`].
 
 pub mod accept;
 pub mod apply;

@@ -1,4 +1,4 @@
-use super::{Accepted, Shape, negotiate};
+use super::{Accepted, Shape, negotiate, warning};
 
 fn shape(accept: &str) -> Option<(Shape, &'static str)> {
     negotiate(Some(accept)).ok().map(|a: Accepted| (a.shape, a.meta_version))
@@ -47,4 +47,10 @@ fn forms() {
 #[test]
 fn quality_decides() {
     assert!(negotiate(Some("application/json;q=0.1, application/yaml")).is_ok_and(|a| a.yaml));
+}
+
+#[test]
+fn warnings_are_quoted() {
+    assert_eq!(warning("unknown field \"spec.x\""), r#"299 - "unknown field \"spec.x\"""#);
+    assert_eq!(warning("a\nb\\c"), r#"299 - "ab\\c""#);
 }

@@ -65,8 +65,6 @@ fn refuse(error: &serde_json::Error) -> Unreadable {
 pub(super) fn number(value: f64) -> Option<Number> {
     const EXACT: f64 = 9_007_199_254_740_992.0;
     if value.fract() == 0.0 && value.abs() <= EXACT {
-        // The cast is exact in this range.
-        #[allow(clippy::cast_possible_truncation)]
         return Some(Number::from(value as i64));
     }
     Number::from_f64(value)

@@ -1,4 +1,4 @@
-use std::path::PathBuf;
+use std::path::Path;
 
 use serde_json::Value;
 
@@ -7,8 +7,9 @@ use super::{V2Form, document, index, operation_group, schema_name, v2_json, v2_p
 /// A file of the recorded answers of a reference server.
 #[allow(clippy::disallowed_methods, reason = "tests find recorded answers through one variable")]
 fn golden(name: &str) -> Value {
-    let shared = std::env::var("CELLA_SHARED").unwrap_or_else(|_| "../../shared".to_owned());
-    let path = PathBuf::from(shared).join("golden/api/openapi-v3").join(name);
+    let shared = std::env::var("CELLA_SHARED").unwrap_or_else(|_| "../shared".to_owned());
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let path = workspace.join(shared).join("golden/api/openapi-v3").join(name);
     let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     serde_json::from_str(&text).expect("golden files are JSON")
 }
