@@ -12,6 +12,7 @@ use store::cell::{CellError, TRACEPARENT};
 use store::object::ObjectKey;
 
 use crate::Inner;
+use crate::images::Auths;
 use crate::secrets::decode;
 
 mod build;
@@ -64,7 +65,9 @@ type Values = BTreeMap<String, Vec<u8>>;
 /// The Order of a claimed session.
 pub(crate) async fn order(cell: &Inner, session: &Session) -> Result<Lowered, CellError> {
     let (Some(pod), Some((attempt, _))) = (&session.pod, &session.attempt) else { return Ok(Lowered::Gone) };
-    let contents = match contents(cell, session, &pod.value).await? {
+    let place =
+        Place { tenant: &attempt.tenant, namespace: &attempt.namespace, machine: &session.machine.id };
+    let contents = match contents(cell, place, &pod.value).await? {
         Ok(contents) => contents,
         Err(error) => return Ok(Lowered::Waits(Box::new(waiting(&pod.value, &error)))),
     };
@@ -81,17 +84,36 @@ pub(crate) async fn order(cell: &Inner, session: &Session) -> Result<Lowered, Ce
     }
 }
 
+/// Where a Pod is.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    tenant: &'a str,
+    namespace: &'a str,
+    machine: &'a str,
+}
+
+/// Registry credentials that a run's Pod would have.
+pub(crate) async fn pull_auths(cell: &Inner, run: &ObjectKey, spec: &Value) -> Result<Auths, CellError> {
+    let pod = json!({"spec": {
+        "serviceAccountName": spec["serviceAccountName"],
+        "imagePullSecrets": spec["podTemplate"]["imagePullSecrets"],
+    }});
+    let place = Place { tenant: &run.tenant, namespace: &run.namespace, machine: "" };
+    let contents = contents(cell, place, &pod).await?;
+    // Bad credentials are as good as none: the registry will say so.
+    Ok(contents.and_then(|contents| build::registry_auth(&contents)).unwrap_or_default())
+}
+
 /// Reads everything the Pod names, at one moment.
 async fn contents(
     cell: &Inner,
-    session: &Session,
+    place: Place<'_>,
     pod: &Value,
 ) -> Result<Result<Contents, ConfigError>, CellError> {
-    let Some((attempt, _)) = &session.attempt else { return Ok(Ok(Contents::default())) };
     let key = |kind: &str, name: &str| ObjectKey {
-        tenant: attempt.tenant.clone(),
+        tenant: place.tenant.to_owned(),
         kind: kind.into(),
-        namespace: attempt.namespace.clone(),
+        namespace: place.namespace.to_owned(),
         name: name.into(),
     };
     let mut names = Names::of(pod);
@@ -112,7 +134,7 @@ async fn contents(
     let mut contents = Contents {
         pull_secrets,
         claims_folder: cell.config.data.join("volumes"),
-        machine: session.machine.id.clone(),
+        machine: place.machine.to_owned(),
         ..Contents::default()
     };
     for (key, object) in objects {
@@ -220,3 +242,6 @@ fn waiting(pod: &Value, error: &ConfigError) -> Value {
     }
     json!({"phase": "Pending", "containerStatuses": statuses})
 }
+
+#[cfg(test)]
+mod tests;

@@ -21,13 +21,15 @@ use store::object::ObjectKey;
 use tekton::api::config::TenantConfig;
 use tekton::engine::decide::{Decision, ImageConfig, Key, Need, Observed, Outcome};
 
-use crate::Inner;
 use crate::queue::Queue;
+use crate::{Inner, lower};
 
 /// Runs that are looked at at the same time.
 const WORKERS: usize = 32;
 /// How often a pass may ask for more before it is given up: every answer must bring it further.
 const NEEDS_MAX: usize = 64;
+/// Pause before a registry is asked a second time.
+const LOOK_UP_PAUSE: Duration = Duration::from_secs(1);
 const BACKOFF_MIN: Duration = Duration::from_millis(5);
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
 /// Namespace of a tenant's settings.
@@ -227,8 +229,14 @@ async fn need(
             },
             Need::LimitRanges => drop(wanted.lists.insert("limitranges".into())),
             Need::Image(reference) => {
-                let found = cell.images.look_up(&reference).await.map_err(CellError::Unavailable)?;
-                images.insert(reference, found);
+                let auths = lower::pull_auths(cell, &view.run.key, &view.run.value["spec"]).await?;
+                let mut found = cell.images.look_up(&reference, &auths).await;
+                if found.is_err() {
+                    cell.host.clock.sleep(LOOK_UP_PAUSE).await;
+                    found = cell.images.look_up(&reference, &auths).await;
+                }
+                // Nobody can tell, twice: the run says so instead of waiting for a registry.
+                images.insert(reference, found.unwrap_or_else(ImageConfig::Missing));
             }
         }
     }

@@ -6,6 +6,7 @@ use base::host::BoxFuture;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
+use store::vault::Vault;
 
 /// Why a Secret cannot be opened.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -20,6 +21,22 @@ pub trait Secrets: Send + Sync {
         tenant: &str,
         object: &Value,
     ) -> BoxFuture<'_, Result<BTreeMap<String, Vec<u8>>, SecretError>>;
+}
+
+/// Secrets whose values are sealed in a vault.
+pub struct Vaulted(pub std::sync::Arc<Vault>);
+
+impl Secrets for Vaulted {
+    fn open(
+        &self,
+        tenant: &str,
+        object: &Value,
+    ) -> BoxFuture<'_, Result<BTreeMap<String, Vec<u8>>, SecretError>> {
+        let mut object = object.clone();
+        let opened = self.0.open(tenant, &mut object).map_err(|error| SecretError(error.to_string()));
+        let values = opened.and_then(|()| decode(&object["data"]));
+        Box::pin(async move { values })
+    }
 }
 
 /// Secrets whose object holds the values itself.

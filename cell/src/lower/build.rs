@@ -104,7 +104,7 @@ fn working_dirs(pod: &Value) -> Vec<String> {
     dirs.collect()
 }
 
-fn registry_auth(contents: &Contents) -> Result<BTreeMap<String, RegistryAuth>, ConfigError> {
+pub(super) fn registry_auth(contents: &Contents) -> Result<BTreeMap<String, RegistryAuth>, ConfigError> {
     let mut auths = BTreeMap::new();
     for name in &contents.pull_secrets {
         // As a kubelet does: a pull secret that is not there is not used.

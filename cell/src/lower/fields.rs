@@ -71,7 +71,10 @@ pub(super) fn check(pod: &Value) -> Result<(), String> {
             return Err(format!("{field} is not available: {why}"));
         }
     }
-    Ok(())
+    match pod["spec"]["nodeSelector"]["kubernetes.io/os"].as_str() {
+        None | Some("linux") => Ok(()),
+        Some(os) => Err(format!("nodeSelector kubernetes.io/os: {os} is not available: machines run linux")),
+    }
 }
 
 /// The fields that an agent needs.
