@@ -227,21 +227,19 @@ async fn append(
 /// The logs of containers that have ended get no more bytes.
 async fn end_logs(cell: &Inner, session: &Session, attempt: &str, nonce: &str, seen: &Observation) {
     let Some((attempt, _)) = session.claimed(attempt, nonce) else { return };
-    let ended = if seen.last {
-        cell.sink.end_pod(&attempt.tenant, &attempt.namespace, &attempt.id).await
-    } else {
-        let mut done = Ok(());
-        for container in ended_containers(&seen.status) {
-            let log = LogId {
-                tenant: attempt.tenant.clone(),
-                namespace: attempt.namespace.clone(),
-                pod: attempt.id.clone(),
-                container,
-            };
-            done = done.and(cell.sink.end(&log).await);
-        }
-        done
-    };
+    let mut ended = Ok(());
+    for container in ended_containers(&seen.status) {
+        let log = LogId {
+            tenant: attempt.tenant.clone(),
+            namespace: attempt.namespace.clone(),
+            pod: attempt.id.clone(),
+            container,
+        };
+        ended = ended.and(cell.sink.end(&log).await);
+    }
+    if seen.last {
+        ended = ended.and(cell.sink.end_pod(&attempt.tenant, &attempt.namespace, &attempt.id).await);
+    }
     if let Err(error) = ended {
         tracing::warn!(attempt = %attempt.id, %error, "logs cannot be ended");
     }

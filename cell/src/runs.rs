@@ -89,10 +89,8 @@ async fn work(cell: &Arc<Inner>, key: &ObjectKey) {
     let rows = lock(&cell.runs.pending).get(key).cloned().unwrap_or_default();
     let keys: BTreeSet<RowKey> = rows.keys().cloned().collect();
     let done = match key.kind.as_str() {
-        collect::COLLECT => cell.store.collect(key, &keys.iter().cloned().collect::<Vec<_>>()).await,
-        collect::NAMESPACES => {
-            cell.store.namespace_empty(key, &keys.iter().cloned().collect::<Vec<_>>()).await
-        }
+        collect::COLLECT => collected(cell, key, keys).await,
+        collect::NAMESPACES => cell.store.namespace_empty(key, &keys.into_iter().collect::<Vec<_>>()).await,
         _ => pass(cell, key, &keys).await,
     };
     match done {
@@ -109,6 +107,23 @@ async fn work(cell: &Arc<Inner>, key: &ObjectKey) {
     if bucket.more.swap(false, Ordering::Relaxed) {
         bucket.wake.notify_one();
     }
+}
+
+/// Collects what belonged to something deleted; timers of earlier looks are answered as well.
+async fn collected(cell: &Inner, key: &ObjectKey, mut rows: BTreeSet<RowKey>) -> Result<(), CellError> {
+    let timers = lock(&cell.runs.timers).get(key).cloned().unwrap_or_default();
+    let row = |at_us| store::records::due::key(cell.store.cell(), key, at_us);
+    rows.extend(timers.iter().map(|at_us| row(*at_us)));
+    rows.insert(row(0));
+    let collected = cell.store.collect(key, &rows.into_iter().collect::<Vec<_>>()).await?;
+    collected.attempts.iter().for_each(|attempt| cell.signals.ring(attempt));
+    cell.machines_wake();
+    let mut all = lock(&cell.runs.timers);
+    match collected.again_us {
+        Some(at_us) => drop(all.insert(key.clone(), BTreeSet::from([at_us]))),
+        None => drop(all.remove(key)),
+    }
+    Ok(())
 }
 
 fn again_later(cell: &Arc<Inner>, key: &ObjectKey, error: &CellError) {
@@ -164,6 +179,7 @@ async fn pass(cell: &Arc<Inner>, key: &ObjectKey, rows: &BTreeSet<RowKey>) -> Re
             return Ok(());
         }
         if cell.store.finalize(&view).await? {
+            ring(cell, &view);
             return Ok(());
         }
         let foreign =
@@ -201,16 +217,21 @@ async fn settle(cell: &Arc<Inner>, view: &View, decision: Decision, now_us: i64)
         }
     }
     cell.metrics.pass(applied.committed);
-    for (attempt, _) in &view.attempts {
-        cell.signals.ring(&attempt.id);
-        cell.signals.ring(&attempt.machine);
-    }
-    cell.machines_wake();
+    ring(cell, view);
     if ended && let Some(run) = &applied.run {
         trace::ended(view, run);
         cell.metrics.run_ended(run);
     }
     Ok(())
+}
+
+/// Wakes whoever waits for something about this run.
+fn ring(cell: &Inner, view: &View) {
+    for (attempt, _) in &view.attempts {
+        cell.signals.ring(&attempt.id);
+        cell.signals.ring(&attempt.machine);
+    }
+    cell.machines_wake();
 }
 
 /// Puts what the engine needs into the next look.

@@ -15,7 +15,7 @@ mod pods;
 pub mod session;
 pub mod view;
 
-pub use pods::MachineSize;
+pub use pods::{MachineSize, machine_id};
 
 use std::time::Duration;
 

@@ -6,7 +6,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use base::host::BoxFuture;
 use bytes::Bytes;
@@ -24,6 +24,8 @@ pub struct Files {
     folder: PathBuf,
     bytes_max: u64,
     open: Mutex<BTreeMap<LogId, Arc<Mutex<Log>>>>,
+    /// Who waits for which log; a log need not exist for that.
+    waiting: Mutex<BTreeMap<LogId, Weak<Notify>>>,
 }
 
 struct Log {
@@ -35,13 +37,17 @@ struct Log {
     kept: u64,
     cut: bool,
     ended: bool,
-    signal: Arc<Notify>,
 }
 
 impl Files {
     /// Logs below `folder`, each at most `bytes_max` long.
     pub fn new(folder: &Path, bytes_max: u64) -> Arc<Self> {
-        Arc::new(Self { folder: folder.to_owned(), bytes_max, open: Mutex::default() })
+        Arc::new(Self {
+            folder: folder.to_owned(),
+            bytes_max,
+            open: Mutex::default(),
+            waiting: Mutex::default(),
+        })
     }
 
     fn log(&self, id: &LogId) -> Result<Arc<Mutex<Log>>, LogError> {
@@ -56,15 +62,7 @@ impl Files {
             Err(error) => return Err(error.into()),
         };
         let ended = ended_path(&path).exists();
-        let log = Log {
-            file: None,
-            sent: kept,
-            kept,
-            cut: kept >= self.bytes_max,
-            ended,
-            signal: Arc::new(Notify::new()),
-            path,
-        };
+        let log = Log { file: None, sent: kept, kept, cut: kept >= self.bytes_max, ended, path };
         let log = Arc::new(Mutex::new(log));
         open.insert(id.clone(), log.clone());
         Ok(log)
@@ -77,6 +75,12 @@ impl Files {
             path.push(checked(part)?);
         }
         Ok(path)
+    }
+
+    fn ring(&self, id: &LogId) {
+        if let Some(signal) = lock(&self.waiting).get(id).and_then(Weak::upgrade) {
+            signal.notify_waiters();
+        }
     }
 
     /// Forgets an ended log that nobody reads: the file says it all.
@@ -103,7 +107,6 @@ impl Log {
             self.write(fresh, bytes_max)?;
         }
         self.sent += fresh.len() as u64;
-        self.signal.notify_waiters();
         Ok(self.sent)
     }
 
@@ -156,15 +159,19 @@ impl Log {
             self.ended = true;
             self.file = None;
         }
-        self.signal.notify_waiters();
         Ok(())
     }
 }
 
 impl LogSink for Files {
     fn append(&self, id: &LogId, offset: u64, bytes: Bytes) -> BoxFuture<'_, Result<u64, LogError>> {
-        let log = self.log(id);
-        Box::pin(async move { lock(&*log?).append(offset, &bytes, self.bytes_max) })
+        let id = id.clone();
+        Box::pin(async move {
+            let log = self.log(&id)?;
+            let next = lock(&log).append(offset, &bytes, self.bytes_max)?;
+            self.ring(&id);
+            Ok(next)
+        })
     }
 
     fn read(&self, id: &LogId, offset: u64, max: usize) -> BoxFuture<'_, Result<Option<Chunk>, LogError>> {
@@ -185,6 +192,7 @@ impl LogSink for Files {
             let log = self.log(&id)?;
             lock(&log).end()?;
             self.forget(&id);
+            self.ring(&id);
             Ok(())
         })
     }
@@ -215,7 +223,14 @@ impl LogSink for Files {
     }
 
     fn signal(&self, id: &LogId) -> Arc<Notify> {
-        self.log(id).map_or_else(|_| Arc::new(Notify::new()), |log| lock(&log).signal.clone())
+        let mut waiting = lock(&self.waiting);
+        if let Some(signal) = waiting.get(id).and_then(Weak::upgrade) {
+            return signal;
+        }
+        waiting.retain(|_, signal| signal.strong_count() > 0);
+        let signal = Arc::new(Notify::new());
+        waiting.insert(id.clone(), Arc::downgrade(&signal));
+        signal
     }
 }
 

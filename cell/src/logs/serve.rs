@@ -11,13 +11,14 @@ use base::host::race;
 use bytes::Bytes;
 use futures_util::stream;
 use serde::Deserialize;
+use store::cell::machine_id;
 
 use super::{LogError, LogId};
 use crate::Inner;
 
 const CHUNK_MAX: usize = 256 << 10;
 /// A signal is a hint; a reader looks again after this long.
-const LOOK_AGAIN: Duration = Duration::from_secs(5);
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
 
 /// Query of a log request.
 #[derive(Deserialize)]
@@ -45,8 +46,21 @@ pub(crate) async fn logs(
             let body = body(cell, log, wanted);
             ([("x-cella-log-ended", ended), ("content-type", "text/plain")], body).into_response()
         }
+        // It may begin yet.
+        Ok(None) if wanted.follow && cell.is_live(&log).await => {
+            ([("x-cella-log-ended", "false"), ("content-type", "text/plain")], body(cell, log, wanted))
+                .into_response()
+        }
         Ok(None) => StatusCode::NOT_FOUND.into_response(),
         Err(error) => refused(&error),
+    }
+}
+
+impl Inner {
+    /// The Pod of this log still has its machine.
+    async fn is_live(&self, log: &LogId) -> bool {
+        // The machine's name follows from the Pod's uid; when the store doesn't answer, waiting does no harm.
+        self.store.machine(&machine_id(&log.pod)).await.is_ok_and(|machine| machine.is_some())
     }
 }
 
@@ -71,19 +85,16 @@ fn body(cell: Arc<Inner>, log: LogId, wanted: Wanted) -> Body {
             let signal = cell.sink.signal(&log);
             let mut changed = std::pin::pin!(signal.notified());
             changed.as_mut().enable();
-            let Some(chunk) = cell.sink.read(&log, offset, CHUNK_MAX).await.map_err(std::io::Error::other)?
-            else {
-                return Ok(None);
-            };
-            let next = offset + chunk.bytes.len() as u64;
-            if !chunk.bytes.is_empty() {
-                return Ok::<Option<(Bytes, _)>, std::io::Error>(Some((
-                    chunk.bytes,
-                    (cell, log, next, chunk.ended),
-                )));
-            }
-            if chunk.ended || !wanted.follow {
-                return Ok(None);
+            let chunk = cell.sink.read(&log, offset, CHUNK_MAX).await.map_err(std::io::Error::other)?;
+            match chunk {
+                Some(chunk) if !chunk.bytes.is_empty() => {
+                    let next = offset + chunk.bytes.len() as u64;
+                    let state = (cell, log, next, chunk.ended);
+                    return Ok::<Option<(Bytes, _)>, std::io::Error>(Some((chunk.bytes, state)));
+                }
+                Some(chunk) if chunk.ended || !wanted.follow => return Ok(None),
+                None if !wanted.follow || !cell.is_live(&log).await => return Ok(None),
+                Some(_) | None => {}
             }
             race(changed, cell.host.clock.sleep(LOOK_AGAIN)).await;
         }

@@ -185,3 +185,23 @@ async fn sidecars_are_to_stop_when_all_steps_have_ended() {
     agent.report(&order.attempt, status(&order, "terminated", 0), true).await;
     rig.until_quiet().await;
 }
+
+#[tokio::test]
+async fn a_follower_that_comes_before_the_first_byte_gets_every_byte_and_the_end() {
+    let rig = Rig::new();
+    rig.submit(one_step("followed")).await;
+    let mut agent = rig.agent().await;
+    let order = agent.order().await;
+    let play = async {
+        agent.start(&order.attempt, status(&order, "waiting", 0)).await;
+        agent.report(&order.attempt, status(&order, "running", 0), false).await;
+        let next = agent.log(&order.attempt, "step-a", 0, "one\n").await;
+        agent.log(&order.attempt, "step-a", next, "two\n").await;
+        agent.report(&order.attempt, status(&order, "terminated", 0), true).await;
+    };
+    let ((code, text), ()) = futures_util::future::join(rig.log(&order.attempt, "step-a"), play).await;
+    assert_eq!((code, text.as_str()), (StatusCode::OK, "one\ntwo\n"));
+    rig.until_quiet().await;
+    assert_eq!(rig.log(&order.attempt, "step-a").await.1, "one\ntwo\n", "it is kept");
+    assert_eq!(rig.log("nobody", "step-a").await.0, StatusCode::NOT_FOUND);
+}

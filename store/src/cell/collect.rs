@@ -22,6 +22,15 @@ const BATCH: usize = 100;
 /// How long to wait for machines that still run what is collected, µs.
 const AGAIN_US: i64 = 2_000_000;
 
+/// What a collection did.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Collected {
+    /// When to look again, µs since 1970 (the row is written); `None`: nothing is left.
+    pub again_us: Option<i64>,
+    /// Attempts of what was collected.
+    pub attempts: Vec<String>,
+}
+
 /// The op that makes `cell` collect what belongs to the deleted object of `key` with `uid`.
 pub fn dependents(cell: &str, key: &ObjectKey, uid: &str) -> Op {
     due::put(cell, &collect_key(&key.tenant, uid), 0)
@@ -37,12 +46,12 @@ fn collect_key(tenant: &str, uid: &str) -> ObjectKey {
 }
 
 impl CellStore {
-    /// Removes what belonged to the object with the uid in `key`, a batch at a time, and consumes the row when
-    /// nothing is left.
+    /// Removes what belonged to the object with the uid in `key`, a batch at a time, and consumes the `rows` that
+    /// asked for it.
     ///
     /// # Errors
     /// [`CellError::Conflict`]: look again; [`CellError::Unavailable`].
-    pub async fn collect(&self, key: &ObjectKey, rows: &[RowKey]) -> Result<(), CellError> {
+    pub async fn collect(&self, key: &ObjectKey, rows: &[RowKey]) -> Result<Collected, CellError> {
         let (tenant, uid) = (&key.tenant, &key.name);
         let mut reads =
             vec![Read::Owned { tenant: tenant.clone(), owner: uid.clone() }, attempts_of(tenant, uid)];
@@ -59,8 +68,9 @@ impl CellStore {
             }
         }
         let live = attempts.iter().any(|(a, _)| matches!(a.phase, Phase::Claimed | Phase::Started));
-        if left || live {
-            ops.push(due::put(self.cell(), key, now.0 + AGAIN_US));
+        let again_us = (left || live).then_some(now.0 + AGAIN_US);
+        if let Some(at_us) = again_us {
+            ops.push(due::put(self.cell(), key, at_us));
         } else {
             let over = attempts.iter().map(|(attempt, revision)| Op::Delete {
                 key: attempt.row(),
@@ -72,7 +82,11 @@ impl CellStore {
         for row in answers[2..].iter().flat_map(|a| &a.rows) {
             ops.push(Op::Delete { key: row.key.clone(), pre: Pre::Rev(row.revision), last: None });
         }
-        if ops.is_empty() { Ok(()) } else { self.commit("collect", ops).await.map(drop) }
+        if !ops.is_empty() {
+            self.commit("collect", ops).await?;
+        }
+        let attempts = attempts.into_iter().map(|(attempt, _)| attempt.id).collect();
+        Ok(Collected { again_us, attempts })
     }
 
     /// Goes on with the deletion of an object that waits for its dependents (foreground) or for them to forget

@@ -9,7 +9,7 @@ use super::{CellError, CellStore, remove, replace};
 use crate::backend::{Op, Pre, Read, Revision, RowKey, Table};
 use crate::records::attempt::{Attempt, Phase};
 use crate::records::machine::{self, Machine};
-use crate::records::{self, cell, due};
+use crate::records::{self, cell};
 
 /// Most machines of one cell.
 const MACHINES_MAX: usize = 100_000;
@@ -118,7 +118,7 @@ impl CellStore {
         let mut ops = vec![
             set_phase(&attempt, revision, if replaced { Phase::Revoked } else { Phase::Lost }),
             session.burn_op(),
-            due::put(self.cell(), &attempt.run_key(), 0),
+            self.due_of(&session, &attempt),
         ];
         ops.extend(pod_after_loss(&session, replaced, why));
         self.commit("machine_lost", ops).await?;

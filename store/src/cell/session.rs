@@ -214,7 +214,7 @@ impl CellStore {
         else {
             let mut ops = vec![set_phase(attempt, *revision, Phase::Revoked), session.burn_op()];
             ops.extend(session.pod.as_ref().map(remove));
-            ops.push(due::put(self.cell(), &attempt.run_key(), 0));
+            ops.push(self.due_of(&session, attempt));
             self.commit("attempt_revoke", ops).await?;
             return Ok(Gate::Revoked);
         };
@@ -267,7 +267,7 @@ impl CellStore {
                 ops.extend(status_op(pod, seen.status));
             }
         }
-        ops.push(due::put(self.cell(), &attempt.run_key(), 0));
+        ops.push(self.due_of(session, attempt));
         self.commit("attempt_report", ops).await?;
         Ok(true)
     }
@@ -280,6 +280,14 @@ impl CellStore {
         let (Some(pod), Some((attempt, _))) = (&session.pod, &session.attempt) else { return Ok(()) };
         let Some(op) = status_op(pod, status) else { return Ok(()) };
         self.commit("pod_status", vec![op, due::put(self.cell(), &attempt.run_key(), 0)]).await.map(drop)
+    }
+
+    /// The op that makes somebody look: at the run, or at what it left behind.
+    pub(super) fn due_of(&self, session: &Session, attempt: &Attempt) -> Op {
+        match &session.run {
+            Some(run) => due::put(self.cell(), &run.key, 0),
+            None => super::collect::dependents(self.cell(), &attempt.run_key(), &attempt.run_uid),
+        }
     }
 
     /// Objects by name, at one moment: what a Pod refers to.
