@@ -3,11 +3,14 @@
 //! Reading order: [`decide`] (the contract), [`taskrun`] with [`pod`] and [`status`], [`pipelinerun`] with
 //! [`graph`]; below them [`params`], [`workspaces`], [`substitution`], [`names`], [`condition`], [`doc`].
 
+pub mod claims;
 pub mod condition;
 pub mod decide;
 pub mod doc;
+pub mod graph;
 pub mod names;
 pub mod params;
+pub mod pipelinerun;
 pub mod pod;
 pub mod scripts;
 pub mod status;

@@ -2,6 +2,7 @@
 //! this crate that reads files.
 
 pub mod compare;
+pub mod pipelinerun;
 pub mod pod;
 pub mod tables;
 pub mod taskrun_status;

@@ -36,6 +36,14 @@ fn each(value: &mut Value, key: &str, mut with: impl FnMut(&mut Value)) {
     }
 }
 
+/// A duration in the spelling that the reference's encoder gives it: `60s` becomes `1m0s`.
+fn spell(holder: &mut Value, key: &str) {
+    let spelled = holder.get(key).and_then(Value::as_str).and_then(apimachinery::time::parse_go_duration);
+    if let Some(nanos) = spelled {
+        holder[key] = json!(apimachinery::time::go_duration(nanos));
+    }
+}
+
 /// Fills in what the reference fills in for `kind` (of `tekton.dev/v1`); other kinds stay as they are.
 pub fn apply(kind: &str, object: &mut Value, config: &TenantConfig) {
     match kind {
@@ -72,6 +80,7 @@ fn task_run(object: &mut Value, config: &TenantConfig) {
     if let Some(reference) = map(spec, "taskRef") {
         task_ref(reference);
     }
+    spell(spec, "timeout");
     if spec.get("timeout").is_none_or(Value::is_null) {
         spec["timeout"] = json!(timeout(config));
     }
@@ -96,6 +105,10 @@ fn pipeline_run(object: &mut Value, config: &TenantConfig) {
     if !spec["taskRunTemplate"].is_object() {
         spec["taskRunTemplate"] = json!({});
     }
+    for which in ["pipeline", "tasks", "finally"] {
+        spell(&mut spec["timeouts"], which);
+    }
+    each(spec, "taskRunSpecs", |specific| spell(specific, "timeout"));
     let template = &mut spec["taskRunTemplate"];
     if empty(&template["serviceAccountName"]) {
         template["serviceAccountName"] = json!(service_account(config));
@@ -146,6 +159,7 @@ fn task_spec(spec: &mut Value) {
     each(spec, "params", param_spec);
     each(spec, "results", result);
     each(spec, "steps", |step| {
+        spell(step, "timeout");
         each(step, "results", result);
     });
 }
@@ -158,6 +172,7 @@ fn pipeline_spec(spec: &mut Value, config: &TenantConfig) {
 }
 
 fn pipeline_task(task: &mut Value, config: &TenantConfig) {
+    spell(task, "timeout");
     if let Some(reference) = map(task, "taskRef") {
         let remote = !empty(&reference["resolver"]);
         let named = !empty(&reference["name"]);

@@ -56,3 +56,9 @@ fn substitution() {
         include_str!("known/substitution.txt"),
     );
 }
+
+#[test]
+fn pipelinerun() {
+    let outcomes = super::pipelinerun::run(&dir("pipelinerun")).unwrap();
+    check("pipelinerun", outcomes, include_str!("known/pipelinerun.txt"));
+}
