@@ -41,7 +41,7 @@ impl Pass<'_> {
         if spec["taskSpec"].is_null() {
             out["taskRef"] = spec["taskRef"].clone();
         } else {
-            out["taskSpec"] = self.embedded(&spec["taskSpec"], &replacements);
+            out["taskSpec"] = embedded(&spec, &replacements);
         }
         if let Some(retries) = spec["retries"].as_u64().filter(|r| *r > 0) {
             out["retries"] = json!(retries);
@@ -110,20 +110,6 @@ impl Pass<'_> {
         })
     }
 
-    /// An embedded task: results of earlier tasks reach into it, as the pipeline's params already have.
-    fn embedded(&self, task_spec: &Value, results: &Replacements) -> Value {
-        let mut out = task_spec.clone();
-        for gone in ["metadata", "apiVersion", "kind", "spec"] {
-            object_mut(&mut out).remove(gone);
-        }
-        for part in ["steps", "sidecars", "stepTemplate", "volumes", "workspaces"] {
-            if let Some(value) = object_mut(&mut out).get_mut(part) {
-                results.document(value, &["computeResources"]);
-            }
-        }
-        out
-    }
-
     /// Bindings of the workspaces that a task uses.
     fn workspaces(&self, spec: &Value) -> Vec<Value> {
         let bound = list(&self.seen.run["spec"], "workspaces");
@@ -185,4 +171,27 @@ impl Pass<'_> {
             }
         }
     }
+}
+
+/// An embedded task: its own params, and results of earlier tasks, are put into it, as the pipeline's params
+/// already are.
+fn embedded(task: &Value, results: &Replacements) -> Value {
+    let mut out = task["taskSpec"].clone();
+    for gone in ["metadata", "apiVersion", "kind", "spec"] {
+        object_mut(&mut out).remove(gone);
+    }
+    let mut replacements = Replacements::default();
+    let declared: Vec<_> = list(&out, "params").iter().map(|p| text(p, "name").to_owned()).collect();
+    for (name, value) in params::values(list(&out, "params"), list(task, "params")) {
+        if declared.contains(&name) {
+            params::replace(&mut replacements, &name, &value);
+        }
+    }
+    replacements.extend(results.clone());
+    for part in ["steps", "sidecars", "stepTemplate", "volumes", "workspaces"] {
+        if let Some(value) = object_mut(&mut out).get_mut(part) {
+            replacements.document(value, &["computeResources"]);
+        }
+    }
+    out
 }
