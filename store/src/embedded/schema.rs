@@ -1,0 +1,126 @@
+//! The tables, and how connections are set up.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use rusqlite::{Connection, OptionalExtension};
+
+/// Layout of the tables; another one is refused.
+const FORMAT: i64 = 1;
+/// "Cell" in ASCII: says whose file it is.
+const APPLICATION: i64 = 0x4365_6c6c;
+/// KiB of SQLite's page cache per connection.
+const CACHE_KIB: i64 = 4096;
+const CHECKPOINT_EVERY: Duration = Duration::from_millis(250);
+/// Beyond this the log of SQLite is cut, not only copied.
+const WAL_MAX: u64 = 64 << 20;
+
+/// Opens the file, makes or checks its tables.
+///
+/// # Errors
+/// In words.
+pub(super) fn open(path: &Path) -> Result<Connection, String> {
+    let connection = connect(path)?;
+    let say = |e: rusqlite::Error| e.to_string();
+    let application: i64 =
+        connection.pragma_query_value(None, "application_id", |r| r.get(0)).map_err(say)?;
+    let tables: i64 =
+        connection.query_row("SELECT count(*) FROM sqlite_master", [], |r| r.get(0)).map_err(say)?;
+    if application != APPLICATION && tables > 0 {
+        return Err("it is a database of another program".into());
+    }
+    connection
+        .execute_batch(&format!(
+            "PRAGMA application_id = {APPLICATION};
+             CREATE TABLE IF NOT EXISTS rows (id INTEGER PRIMARY KEY, tbl INTEGER NOT NULL, part TEXT NOT NULL,
+                 key TEXT NOT NULL, rev INTEGER NOT NULL, owner TEXT, body BLOB NOT NULL) STRICT;
+             CREATE UNIQUE INDEX IF NOT EXISTS rows_key ON rows (tbl, part, key);
+             CREATE INDEX IF NOT EXISTS rows_owner ON rows (owner) WHERE owner IS NOT NULL;
+             CREATE TABLE IF NOT EXISTS log (id INTEGER PRIMARY KEY, scope TEXT NOT NULL, rev INTEGER NOT NULL,
+                 kind INTEGER NOT NULL, key TEXT NOT NULL, body BLOB NOT NULL, prev BLOB) STRICT;
+             CREATE INDEX IF NOT EXISTS log_scope ON log (scope, rev);
+             CREATE TABLE IF NOT EXISTS counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+             CREATE TABLE IF NOT EXISTS requests (id BLOB PRIMARY KEY, us INTEGER NOT NULL, revs BLOB) STRICT, WITHOUT ROWID;
+             CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+             INSERT OR IGNORE INTO meta VALUES ('format', {FORMAT}), ('last_us', 0), ('floor', 0);"
+        ))
+        .map_err(say)?;
+    let format = meta(&connection, "format").map_err(say)?;
+    if format != FORMAT {
+        return Err(format!("it has layout {format}, and this program knows layout {FORMAT}"));
+    }
+    Ok(connection)
+}
+
+/// A connection with our settings.
+///
+/// # Errors
+/// In words.
+pub(super) fn connect(path: &Path) -> Result<Connection, String> {
+    let say = |e: rusqlite::Error| e.to_string();
+    let connection = Connection::open(path).map_err(say)?;
+    connection.busy_timeout(Duration::from_secs(10)).map_err(say)?;
+    connection.set_prepared_statement_cache_capacity(32);
+    connection
+        .execute_batch(&format!(
+            "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0;
+             PRAGMA cache_size = -{CACHE_KIB}; PRAGMA temp_store = MEMORY; PRAGMA foreign_keys = OFF;"
+        ))
+        .map_err(say)?;
+    Ok(connection)
+}
+
+/// A number of the table `meta`.
+pub(super) fn meta(connection: &Connection, name: &str) -> rusqlite::Result<i64> {
+    let value = connection.prepare_cached("SELECT value FROM meta WHERE name = ?1")?;
+    let mut value = value;
+    Ok(value.query_row([name], |r| r.get(0)).optional()?.unwrap_or(0))
+}
+
+/// Copies what was written from SQLite's log into the file, beside the writer.
+pub(super) fn checkpoints(path: &Path, stop: &AtomicBool, dirty: &AtomicBool) {
+    let Ok(connection) = connect(path) else { return };
+    let wal = path.with_extension("db-wal");
+    while !stop.load(Ordering::Relaxed) {
+        std::thread::park_timeout(CHECKPOINT_EVERY);
+        if !dirty.swap(false, Ordering::Relaxed) {
+            continue;
+        }
+        let long = std::fs::metadata(&wal).is_ok_and(|m| m.len() > WAL_MAX);
+        let mode = if long { "TRUNCATE" } else { "PASSIVE" };
+        // A checkpoint that finds readers in its way is tried again with the next one.
+        let _ = connection.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |_| Ok(()));
+    }
+}
+
+/// Number of a table in the file. Never changed: it is stored.
+pub(super) fn number(table: crate::backend::Table) -> i64 {
+    use crate::backend::Table;
+    match table {
+        Table::Object => 1,
+        Table::Due => 2,
+        Table::Attempt => 3,
+        Table::Machine => 4,
+        Table::Cell => 5,
+        Table::Tenant => 6,
+        Table::Resolved => 7,
+        Table::Volume => 8,
+    }
+}
+
+/// The table of a number.
+pub(super) fn table(number: i64) -> Option<crate::backend::Table> {
+    use crate::backend::Table;
+    let all = [
+        Table::Object,
+        Table::Due,
+        Table::Attempt,
+        Table::Machine,
+        Table::Cell,
+        Table::Tenant,
+        Table::Resolved,
+        Table::Volume,
+    ];
+    all.into_iter().find(|t| self::number(*t) == number)
+}
