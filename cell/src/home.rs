@@ -5,10 +5,11 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use store::cell::CellError;
+use store::cell::place::Adoption;
 use store::records::cell::CellRow;
 use store::records::due::BUCKETS;
 
-use crate::Inner;
+use crate::{Inner, machines};
 
 /// A few heartbeats per minute.
 const HEARTBEAT: Duration = Duration::from_secs(10);
@@ -19,6 +20,12 @@ const PLACE: Duration = Duration::from_secs(15);
 /// How often to trim, and what is old, µs.
 const TRIM: Duration = Duration::from_secs(60);
 const TRIM_AGE_US: i64 = 3_600_000_000;
+/// How often to look for events past their time, and that time, µs: an hour, as in Kubernetes.
+const EVENTS: Duration = Duration::from_secs(600);
+const EVENT_AGE_US: i64 = 3_600_000_000;
+const EVENTS_MAX: usize = 5000;
+/// How often to look for machines that nobody wants.
+const UNWANTED: Duration = Duration::from_secs(5);
 /// Runs that are adopted in one go.
 const ADOPT_MAX: usize = 200;
 
@@ -27,6 +34,8 @@ pub(crate) fn start(cell: &Arc<Inner>) {
     every(cell, "heartbeat", HEARTBEAT, |cell| async move { heartbeat(&cell).await });
     every(cell, "place", PLACE, |cell| async move { place(&cell).await });
     every(cell, "trim", TRIM, |cell| async move { cell.store.trim(TRIM_AGE_US).await });
+    every(cell, "events", EVENTS, |cell| async move { expire(&cell).await });
+    every(cell, "unwanted", UNWANTED, |cell| async move { machines::unwanted(&cell).await });
 }
 
 fn every<F, W>(cell: &Arc<Inner>, name: &'static str, period: Duration, work: W)
@@ -63,6 +72,12 @@ pub(crate) async fn heartbeat(cell: &Inner) -> Result<(), CellError> {
     Ok(())
 }
 
+/// Removes events past their time.
+async fn expire(cell: &Inner) -> Result<(), CellError> {
+    let before_us = cell.host.clock.utc().0 - EVENT_AGE_US;
+    cell.store.events_expire(before_us, EVENTS_MAX).await.map(drop)
+}
+
 /// Adopts runs of cells that are gone. Several cells may try; the store lets one succeed for each run.
 async fn place(cell: &Arc<Inner>) -> Result<(), CellError> {
     if cell.draining.load(Ordering::Relaxed) {
@@ -79,10 +94,10 @@ async fn place(cell: &Arc<Inner>) -> Result<(), CellError> {
             let found = from.due_scan(bucket, i64::MAX, ADOPT_MAX).await?;
             for (run, row, _) in found.due {
                 match cell.store.adopt(&from, &run, &row, &cell.config.region).await {
-                    Ok(true) => {
+                    Ok(Adoption::Taken) => {
                         tracing::warn!(run = %run.name, namespace = %run.namespace, from = %other.cell, "adopted a run of a cell that is gone");
                     }
-                    Ok(false) | Err(CellError::Conflict { .. }) => {}
+                    Ok(Adoption::NotTheirs | Adoption::Pinned) | Err(CellError::Conflict { .. }) => {}
                     Err(error) => return Err(error),
                 }
             }

@@ -60,6 +60,8 @@ pub trait LogSink: Send + Sync {
     fn end(&self, log: &LogId) -> BoxFuture<'_, Result<(), LogError>>;
     /// Nothing will be added to any log of this Pod.
     fn end_pod(&self, tenant: &str, namespace: &str, pod: &str) -> BoxFuture<'_, Result<(), LogError>>;
+    /// Forgets all logs of this Pod.
+    fn remove_pod(&self, tenant: &str, namespace: &str, pod: &str) -> BoxFuture<'_, Result<(), LogError>>;
     /// Wakes its waiters when the log has changed.
     fn signal(&self, log: &LogId) -> Arc<Notify>;
 }

@@ -3,9 +3,12 @@
 //! sense on a single-use machine is refused with a reason ([`fields`]).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 
 use apimachinery::meta;
-use protocol::order::Order;
+use protocol::order::{Order, Volume};
 use serde_json::{Value, json};
 use store::cell::session::Session;
 use store::cell::{CellError, TRACEPARENT};
@@ -55,8 +58,8 @@ pub(crate) struct Contents {
     claims: BTreeMap<String, Option<String>>,
     /// Secrets with registry credentials, in the order in which they count.
     pull_secrets: Vec<String>,
-    /// Folder of the claims on this host.
-    claims_folder: std::path::PathBuf,
+    /// Folder of the cell on this host.
+    data: PathBuf,
     machine: String,
 }
 
@@ -73,6 +76,10 @@ pub(crate) async fn order(cell: &Inner, session: &Session) -> Result<Lowered, Ce
     };
     match build::order(&pod.value, &contents) {
         Ok(mut order) => {
+            if let Err(error) = make_claims(&order) {
+                let error = ConfigError::new(format!("the folder of a claim cannot be made: {error}"));
+                return Ok(Lowered::Waits(Box::new(waiting(&pod.value, &error))));
+            }
             order.attempt = attempt.id.clone();
             order.traceparent = meta::annotation(&pod.value, TRACEPARENT).map(str::to_owned);
             let limit_s = pod.value["spec"]["activeDeadlineSeconds"].as_i64().unwrap_or(i64::from(i32::MAX));
@@ -133,7 +140,7 @@ async fn contents(
     let objects = cell.store.objects(keys).await?;
     let mut contents = Contents {
         pull_secrets,
-        claims_folder: cell.config.data.join("volumes"),
+        data: cell.config.data.clone(),
         machine: place.machine.to_owned(),
         ..Contents::default()
     };
@@ -158,6 +165,24 @@ async fn contents(
         }
     }
     Ok(Ok(contents))
+}
+
+/// The folder of a claim on this host.
+pub(crate) fn claim_folder(data: &Path, uid: &str) -> PathBuf {
+    data.join("volumes").join(uid)
+}
+
+/// Makes the folders of claims that are used for the first time; any user of a container may write there.
+fn make_claims(order: &Order) -> std::io::Result<()> {
+    for volume in order.volumes.values() {
+        if let Volume::Dir { path, .. } = volume
+            && !Path::new(path).exists()
+        {
+            std::fs::create_dir_all(path)?;
+            std::fs::set_permissions(path, Permissions::from_mode(0o777))?;
+        }
+    }
+    Ok(())
 }
 
 fn map_values(object: &Value) -> Result<Values, crate::secrets::SecretError> {

@@ -1,11 +1,11 @@
 //! The machines loop, store to provider: rows of wanted machines against the provider's list. The only code that
 //! makes machines. Rows come first, so a machine without a row (read again, strongly) is nobody's.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use base::host::race;
+use base::host::{Mono, race};
 use store::cell::machines::{Loss, MachineSeen};
 use store::cell::{CellError, sha256_hex};
 use tokio::sync::Notify;
@@ -15,6 +15,8 @@ use crate::provider::{MachineSpec, MachineState, ProviderError};
 
 /// Bells are hints: look without one this often.
 const SAFETY: Duration = Duration::from_secs(5);
+/// Longest time from the end of the grace to an agent's last word: time to deliver logs.
+const STOP_MAX: Duration = Duration::from_secs(30);
 /// Pause after the store or the provider failed.
 const PAUSE: Duration = Duration::from_millis(300);
 
@@ -24,6 +26,8 @@ pub(crate) struct Machines {
     pub(crate) wake: Notify,
     /// Machines that something is being done about.
     busy: Mutex<BTreeSet<String>>,
+    /// Since when nobody wants what a machine runs, by the monotonic clock.
+    unwanted: Mutex<BTreeMap<String, Mono>>,
     /// Machines at the provider when last looked.
     pub(crate) count: std::sync::atomic::AtomicUsize,
 }
@@ -106,6 +110,26 @@ fn step(seen: &MachineSeen, state: Option<&MachineState>) -> Option<Step> {
         None if seen.machine.nonce.is_none() => Some(Step::Create),
         None => Some(Step::Lost("it is gone from its provider".into())),
     }
+}
+
+/// Ends machines whose agents should have stopped long ago. Their attempts are lost: nobody knows what they did.
+pub(crate) async fn unwanted(cell: &Arc<Inner>) -> Result<(), CellError> {
+    let now = cell.host.clock.mono();
+    let mut still = BTreeMap::new();
+    for seen in cell.store.machines().await? {
+        let id = &seen.machine.id;
+        if seen.is_over() || seen.machine.nonce.is_none() {
+            continue;
+        }
+        let Some(grace_ms) = cell.store.machine_unwanted(id).await? else { continue };
+        let since = lock(&cell.machines.unwanted).get(id).copied().unwrap_or(now);
+        still.insert(id.clone(), since);
+        if now.since(since) >= STOP_MAX + Duration::from_millis(grace_ms) {
+            act(cell, seen, Step::Lost("its agent does not stop".into()));
+        }
+    }
+    *lock(&cell.machines.unwanted) = still;
+    Ok(())
 }
 
 /// Does one thing about one machine, unless something is being done about it already.

@@ -18,6 +18,7 @@ use store::backend::{Revision, RowKey};
 use store::cell::view::{Look, View, Wanted};
 use store::cell::{CellError, apply, collect};
 use store::object::ObjectKey;
+use store::records::attempt::Attempt;
 use tekton::api::config::TenantConfig;
 use tekton::engine::decide::{Decision, ImageConfig, Key, Need, Observed, Outcome};
 
@@ -116,14 +117,32 @@ async fn collected(cell: &Inner, key: &ObjectKey, mut rows: BTreeSet<RowKey>) ->
     rows.extend(timers.iter().map(|at_us| row(*at_us)));
     rows.insert(row(0));
     let collected = cell.store.collect(key, &rows.into_iter().collect::<Vec<_>>()).await?;
-    collected.attempts.iter().for_each(|attempt| cell.signals.ring(attempt));
+    collected.attempts.iter().for_each(|attempt| cell.signals.ring(&attempt.id));
     cell.machines_wake();
+    if collected.again_us.is_none() {
+        discard(cell, key, &collected.attempts).await;
+    }
     let mut all = lock(&cell.runs.timers);
     match collected.again_us {
         Some(at_us) => drop(all.insert(key.clone(), BTreeSet::from([at_us]))),
         None => drop(all.remove(key)),
     }
     Ok(())
+}
+
+/// Removes what is kept outside the store of something deleted for good: its logs, and its folder if it was a claim.
+async fn discard(cell: &Inner, key: &ObjectKey, attempts: &[Attempt]) {
+    for attempt in attempts {
+        if let Err(error) = cell.sink.remove_pod(&attempt.tenant, &attempt.namespace, &attempt.id).await {
+            tracing::warn!(attempt = %attempt.id, %error, "the logs of a deleted run cannot be removed");
+        }
+    }
+    let folder = lower::claim_folder(&cell.config.data, &key.name);
+    if folder.is_dir()
+        && let Err(error) = std::fs::remove_dir_all(&folder)
+    {
+        tracing::warn!(claim = %key.name, %error, "the folder of a deleted claim cannot be removed");
+    }
 }
 
 fn again_later(cell: &Arc<Inner>, key: &ObjectKey, error: &CellError) {

@@ -222,6 +222,19 @@ impl LogSink for Files {
         })
     }
 
+    fn remove_pod(&self, tenant: &str, namespace: &str, pod: &str) -> BoxFuture<'_, Result<(), LogError>> {
+        let (tenant, namespace, pod) = (tenant.to_owned(), namespace.to_owned(), pod.to_owned());
+        Box::pin(async move {
+            let of_pod = |id: &LogId| id.pod == pod && id.namespace == namespace && id.tenant == tenant;
+            lock(&self.open).retain(|id, _| !of_pod(id));
+            let folder = self.folder.join(checked(&tenant)?).join(checked(&namespace)?).join(checked(&pod)?);
+            match fs::remove_dir_all(&folder) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error.into()),
+                Ok(()) | Err(_) => Ok(()),
+            }
+        })
+    }
+
     fn signal(&self, id: &LogId) -> Arc<Notify> {
         let mut waiting = lock(&self.waiting);
         if let Some(signal) = waiting.get(id).and_then(Weak::upgrade) {

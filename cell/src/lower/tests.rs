@@ -1,6 +1,3 @@
-use std::path::PathBuf;
-
-use protocol::order::{Order, Volume};
 use serde_json::json;
 
 use super::*;

@@ -8,7 +8,7 @@ use protocol::order::{File, Volume};
 use serde_json::Value;
 
 use super::scripts::Placed;
-use super::{ConfigError, Contents, Values, containers, env, list, size};
+use super::{ConfigError, Contents, Values, claim_folder, containers, env, list, size};
 
 const FILE_MODE: u32 = 0o644;
 /// Scripts must be executable, by anybody.
@@ -53,7 +53,7 @@ fn one(
         let Some(uid) = contents.claims.get(claim).and_then(Option::as_ref) else {
             return Err(ConfigError::new(format!("persistentvolumeclaim {claim:?} not found")));
         };
-        let path = contents.claims_folder.join(uid).display().to_string();
+        let path = claim_folder(&contents.data, uid).display().to_string();
         let read_only = volume["persistentVolumeClaim"]["readOnly"] == true;
         return Ok(Volume::Dir { path, read_only });
     }

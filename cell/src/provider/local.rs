@@ -61,6 +61,21 @@ impl Local {
         Arc::new(Self { host, settings, shared: Arc::default() })
     }
 
+    /// Tells all agents to leave and waits until they have; the late ones are killed. For the end of the process:
+    /// when it ends without this, agents notice by themselves.
+    pub async fn leave(&self) {
+        let ids: Vec<String> = self.shared.machines().keys().cloned().collect();
+        // All at once, then one after another: their times to clean up overlap.
+        for id in &ids {
+            if let Some(process) = self.shared.machines().get_mut(id) {
+                process.stdin = None;
+            }
+        }
+        for id in &ids {
+            drop(self.delete(id).await);
+        }
+    }
+
     async fn start(&self, spec: &MachineSpec) -> Result<(), ProviderError> {
         let mut agent = self.settings.agent.clone();
         if !agent.is_object() {
@@ -73,7 +88,7 @@ impl Local {
         let mut line = agent.to_string();
         line.push('\n');
         let mut command = Command::new(&self.settings.program);
-        command.args(&self.settings.arguments).stdin(Stdio::piped()).stdout(Stdio::null()).kill_on_drop(true);
+        command.args(&self.settings.arguments).stdin(Stdio::piped()).stdout(Stdio::null());
         // Ctrl-C in the terminal is for the server: it ends its machines in order.
         command.process_group(0);
         let mut child =

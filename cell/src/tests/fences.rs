@@ -126,6 +126,114 @@ async fn a_crash_of_the_cell_at_any_step_loses_nothing() {
     rig.until_quiet().await;
 }
 
+/// Plays an agent that asks again until it is answered, over any number of deaths of the cell. Answers how often
+/// user code would have started.
+async fn stubborn_agent(rig: &mut Rig, deaths: &mut usize) -> usize {
+    const PATIENCE: std::time::Duration = std::time::Duration::from_millis(60);
+    let mut starts = 0;
+    'machine: loop {
+        let host = rig.host.clone();
+        let taken = host.within(PATIENCE, rig.provider.taken()).await;
+        let Ok(spec) = taken else {
+            revive(rig, deaths).await;
+            continue;
+        };
+        let order = loop {
+            let agent = rig.agent_of(spec.clone(), "boot-1");
+            match host.within(PATIENCE, agent.hello()).await {
+                Ok(HelloAnswer::Order(order)) => break order,
+                Ok(HelloAnswer::Burn { .. }) => continue 'machine,
+                Ok(HelloAnswer::Wait) => {}
+                Err(_) => revive(rig, deaths).await,
+            }
+        };
+        loop {
+            let agent = rig.agent_of(spec.clone(), "boot-1");
+            match host.within(PATIENCE, agent.start(&order.attempt, status(&order, "waiting", 0))).await {
+                Ok(StartAnswer::Go) => break,
+                Ok(StartAnswer::Revoked | StartAnswer::Burn { .. }) => continue 'machine,
+                Err(_) => revive(rig, deaths).await,
+            }
+        }
+        starts += 1;
+        for (state, last) in [("running", false), ("terminated", true)] {
+            loop {
+                let mut agent = rig.agent_of(spec.clone(), "boot-1");
+                agent.reported(if last { 7 } else { 3 });
+                let report = agent.report(&order.attempt, status(&order, state, 0), last);
+                match host.within(PATIENCE, report).await {
+                    Ok(_) => break,
+                    Err(_) => revive(rig, deaths).await,
+                }
+            }
+        }
+        return starts;
+    }
+}
+
+async fn revive(rig: &mut Rig, deaths: &mut usize) {
+    if rig.store.dies_after.swap(0, Ordering::Relaxed) > 0 {
+        *deaths += 1;
+    }
+    rig.crash(false).await;
+}
+
+#[tokio::test]
+async fn a_death_of_the_cell_in_any_transaction_loses_nothing_and_starts_nothing_twice() {
+    let mut all_deaths = 0;
+    for after in 1..=14 {
+        let mut rig = Rig::new();
+        rig.store.dies_after.store(after, Ordering::Relaxed);
+        let key = rig.submit(one_step("one")).await;
+        let mut deaths = 0;
+        assert_eq!(stubborn_agent(&mut rig, &mut deaths).await, 1, "death in transaction {after}");
+        let ended =
+            rig.host.clone().within(std::time::Duration::from_millis(300), rig.until_ended(&key)).await;
+        let run = match ended {
+            Ok(run) => run,
+            Err(_) => {
+                revive(&mut rig, &mut deaths).await;
+                rig.until_ended(&key).await
+            }
+        };
+        assert_eq!(reason(&run), "Succeeded", "death in transaction {after}");
+        if deaths == 0 {
+            rig.store.dies_after.store(0, Ordering::Relaxed);
+            rig.crash(false).await;
+        }
+        rig.until_quiet().await;
+        all_deaths += deaths;
+    }
+    assert!(all_deaths >= 5, "only {all_deaths} deaths: the test has lost its sting");
+}
+
+#[tokio::test]
+async fn runs_of_a_cell_that_is_gone_are_adopted_unless_they_are_pinned() {
+    let mut rig = Rig::new();
+    let waits = rig.submit(one_step("waits")).await;
+    rig.agent().await;
+    let started = rig.submit(one_step("started")).await;
+    let agent = rig.agent().await;
+    let order = agent.order().await;
+    assert_eq!(agent.start(&order.attempt, status(&order, "waiting", 0)).await, StartAnswer::Go);
+    let mut run = one_step("pinned");
+    run["metadata"]["annotations"] = json!({"cella.dev/placement": "strict", "cella.dev/regions": "here"});
+    let pinned = rig.submit(run).await;
+    rig.move_to("cell-b", "there").await;
+    // The other cell has been silent for two minutes.
+    let mut agent = rig.agent().await;
+    agent.run().await;
+    assert_eq!(reason(&rig.until_ended(&waits).await), "Succeeded");
+    let lost = rig.until_ended(&started).await;
+    assert_ne!(reason(&lost), "Succeeded");
+    let annotation =
+        |run: &Value, name: &str| run["metadata"]["annotations"][name].as_str().unwrap().to_owned();
+    assert_eq!(annotation(&lost, "cella.dev/cell"), "cell-b");
+    assert_eq!(annotation(&lost, "cella.dev/placement-epoch"), "2");
+    let (pinned_run, _) = rig.get(&pinned).await.unwrap();
+    assert_eq!(annotation(&pinned_run, "cella.dev/cell"), CELL);
+}
+
 #[tokio::test]
 async fn a_server_that_dies_with_its_machines_replaces_what_had_not_started() {
     let mut rig = Rig::new();

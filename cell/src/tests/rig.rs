@@ -48,16 +48,41 @@ pub(super) struct Counting {
     /// Every so many transactions the outcome is not told; 0: never.
     pub(super) silent_every: AtomicUsize,
     asked: AtomicUsize,
+    /// After so many transactions the process that asks stops, in the middle of the last one; 0: never.
+    pub(super) dies_after: AtomicUsize,
+}
+
+impl Counting {
+    /// The process is to die with this transaction: it is done or not, and nobody hears of it.
+    async fn die(&self, txn: Txn, asked: usize) -> Result<Committed, TxnError> {
+        if asked == self.dies_after.load(Ordering::Relaxed) && asked.is_multiple_of(2) {
+            drop(self.inner.txn(txn).await);
+        }
+        std::future::pending().await
+    }
+
+    fn is_dead(&self) -> bool {
+        let after = self.dies_after.load(Ordering::Relaxed);
+        after > 0 && self.asked.load(Ordering::Relaxed) >= after
+    }
 }
 
 impl Backend for Counting {
     fn snapshot(&self, at: At, reads: Vec<Read>) -> BoxFuture<'_, Result<Snapshot, ReadError>> {
-        self.inner.snapshot(at, reads)
+        Box::pin(async move {
+            if self.is_dead() {
+                std::future::pending::<()>().await;
+            }
+            self.inner.snapshot(at, reads).await
+        })
     }
     fn txn(&self, txn: Txn) -> BoxFuture<'_, Result<Committed, TxnError>> {
         Box::pin(async move {
             let name = txn.name;
             let asked = self.asked.fetch_add(1, Ordering::Relaxed) + 1;
+            if self.is_dead() {
+                return self.die(txn, asked).await;
+            }
             let every = self.silent_every.load(Ordering::Relaxed);
             let silent = every > 0 && asked.is_multiple_of(every);
             if silent && (asked / every).is_multiple_of(2) {
@@ -100,7 +125,7 @@ pub(super) struct Rig {
     pub(super) provider: Arc<Sim>,
     pub(super) router: Router,
     pub(super) cell: Option<Cell>,
-    host: Host,
+    pub(super) host: Host,
     jobs: Arc<RealJobs>,
     data: tempfile::TempDir,
 }
@@ -114,6 +139,7 @@ impl Rig {
             names: std::sync::Mutex::default(),
             silent_every: AtomicUsize::new(0),
             asked: AtomicUsize::new(0),
+            dies_after: AtomicUsize::new(0),
         });
         let mut rig = Self {
             store,
@@ -129,10 +155,35 @@ impl Rig {
     }
 
     fn start(&mut self) {
+        self.start_as(CELL, "here");
+    }
+
+    /// Ends the cell for good, as if long ago, and starts another one of the same Home.
+    pub(super) async fn move_to(&mut self, cell: &str, region: &str) {
+        assert!(self.jobs.shutdown(PATIENCE).await.is_empty());
+        let row = self.scan(Table::Cell, "cells").await.remove(0);
+        let mut heartbeat: store::records::cell::CellRow = store::records::decode(&row.body).unwrap();
+        heartbeat.at_us -= 120_000_000;
+        let body = store::records::encode(&heartbeat);
+        self.write(vec![store::backend::Op::Put {
+            key: row.key,
+            pre: Pre::Any,
+            owner: None,
+            body,
+            prev: None,
+        }])
+        .await;
+        let (host, jobs) = base::real::host();
+        (self.host, self.jobs) = (host, jobs);
+        self.provider = Arc::new(Sim::default());
+        self.start_as(cell, region);
+    }
+
+    fn start_as(&mut self, cell: &str, region: &str) {
         let config = Config {
-            cell: CELL.into(),
-            region: "here".into(),
-            address: "local:cell-a".into(),
+            cell: cell.into(),
+            region: region.into(),
+            address: format!("local:{cell}"),
             machines_max: 100,
             arch: vec!["amd64".into()],
             machine_key: [7; 32],
@@ -175,12 +226,14 @@ impl Rig {
         object["metadata"]["uid"] = json!(self.host.uuid());
         let now = apimachinery::time::Micros(self.host.clock.utc().0);
         object["metadata"]["creationTimestamp"] = json!(now.rfc3339());
-        object["metadata"]["annotations"] = json!({
-            store::cell::CELL: CELL,
-            store::cell::REGION: "here",
-            store::cell::EPOCH: "1",
-            store::cell::TRACEPARENT: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
-        });
+        for (name, value) in [
+            (store::cell::CELL, CELL),
+            (store::cell::REGION, "here"),
+            (store::cell::EPOCH, "1"),
+            (store::cell::TRACEPARENT, "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
+        ] {
+            apimachinery::meta::set_annotation(&mut object, name, value);
+        }
         let mut ops = vec![object::put(&key, Pre::Absent, &object, None)];
         if store::cell::apply::is_run(&key.kind) {
             ops.push(due::put(CELL, &key, 0));
@@ -350,6 +403,11 @@ impl Agent {
             timings,
         };
         self.call(message::REPORT, &report).await
+    }
+
+    /// It has sent so many reports already.
+    pub(super) fn reported(&mut self, seq: u64) {
+        self.seq = seq;
     }
 
     pub(super) async fn watch(&self, attempt: &str, seen: Desired) -> Desired {

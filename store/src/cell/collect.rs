@@ -28,7 +28,7 @@ pub struct Collected {
     /// When to look again, µs since 1970 (the row is written); `None`: nothing is left.
     pub again_us: Option<i64>,
     /// Attempts of what was collected.
-    pub attempts: Vec<String>,
+    pub attempts: Vec<Attempt>,
 }
 
 /// The op that makes `cell` collect what belongs to the deleted object of `key` with `uid`.
@@ -58,7 +58,10 @@ impl CellStore {
         reads.extend(rows.iter().cloned().map(Read::Get));
         let answers = self.snapshot(reads).await?.answers;
         let now = self.host().clock.utc();
-        let attempts = attempts(&answers[1].rows)?;
+        let mut attempts = attempts(&answers[1].rows)?;
+        // What another cell was running is that cell's to end; here it is as good as ended.
+        let (ours, theirs): (Vec<_>, Vec<_>) = attempts.drain(..).partition(|(a, _)| a.cell == self.cell());
+        let attempts = ours;
         let mut ops = Vec::new();
         let mut left = answers[0].rows.len() > BATCH;
         for row in answers[0].rows.iter().take(BATCH) {
@@ -72,7 +75,7 @@ impl CellStore {
         if let Some(at_us) = again_us {
             ops.push(due::put(self.cell(), key, at_us));
         } else {
-            let over = attempts.iter().map(|(attempt, revision)| Op::Delete {
+            let over = attempts.iter().chain(&theirs).map(|(attempt, revision)| Op::Delete {
                 key: attempt.row(),
                 pre: Pre::Rev(*revision),
                 last: None,
@@ -85,8 +88,7 @@ impl CellStore {
         if !ops.is_empty() {
             self.commit("collect", ops).await?;
         }
-        let attempts = attempts.into_iter().map(|(attempt, _)| attempt.id).collect();
-        Ok(Collected { again_us, attempts })
+        Ok(Collected { again_us, attempts: attempts.into_iter().map(|(attempt, _)| attempt).collect() })
     }
 
     /// Goes on with the deletion of an object that waits for its dependents (foreground) or for them to forget
@@ -169,6 +171,38 @@ impl CellStore {
             ops.push(due::put(self.cell(), key, self.host().clock.utc().0 + AGAIN_US / 8));
         }
         self.commit("namespace_empty", ops).await.map(drop)
+    }
+
+    /// Removes events of all tenants that were last seen before `before_us`, at most `limit` of each tenant.
+    ///
+    /// # Errors
+    /// [`CellError::Unavailable`], [`CellError::Damaged`].
+    pub async fn events_expire(&self, before_us: i64, limit: usize) -> Result<usize, CellError> {
+        let (from, to) = (String::new(), String::new());
+        let tenants =
+            Read::Scan { table: Table::Tenant, partition: "tenants".into(), from, to, limit: 100_000 };
+        let tenants = self.snapshot(vec![tenants]).await?.answers.remove(0).rows;
+        let mut removed = 0;
+        for tenant in tenants {
+            let scan = Read::Scan {
+                table: Table::Object,
+                partition: object::scope(&tenant.key.key, "events"),
+                from: String::new(),
+                to: String::new(),
+                limit: 100_000,
+            };
+            let rows = self.snapshot(vec![scan]).await?.answers.remove(0).rows;
+            let old: Vec<_> = rows.iter().filter(|r| r.revision.micros() < before_us).take(limit).collect();
+            for batch in old.chunks(BATCH) {
+                let mut ops = Vec::with_capacity(batch.len());
+                for row in batch {
+                    ops.extend(of_row(row)?.as_ref().map(remove));
+                }
+                removed += ops.len();
+                self.commit("events_expire", ops).await?;
+            }
+        }
+        Ok(removed)
     }
 
     /// Forgets log entries and request ids older than `age_us`.

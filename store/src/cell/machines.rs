@@ -125,6 +125,24 @@ impl CellStore {
         Ok(if replaced { Loss::Replaced } else { Loss::Failed })
     }
 
+    /// How long, in ms, an agent whose run or Pod nobody wants any more may take to stop; `None`: it is wanted. What
+    /// a run that is gone without a trace has left is collected.
+    ///
+    /// # Errors
+    /// [`CellError::Unavailable`], [`CellError::Conflict`].
+    pub async fn machine_unwanted(&self, id: &str) -> Result<Option<u64>, CellError> {
+        let Some(session) = self.session(id).await? else { return Ok(Some(0)) };
+        let Some((attempt, _)) = &session.attempt else { return Ok(None) };
+        if session.run.is_none() {
+            self.commit("run_vanished", vec![self.due_of(&session, attempt)]).await?;
+        }
+        Ok(match &session.pod {
+            Some(pod) if session.run.is_some() && !meta::is_deleting(&pod.value) => None,
+            Some(pod) => Some(super::session::grace_ms(&pod.value)),
+            None => Some(0),
+        })
+    }
+
     /// The heartbeat of this cell.
     ///
     /// # Errors
