@@ -2,4 +2,5 @@
 
 mod ends;
 mod fences;
+mod pipelines;
 mod rig;

@@ -190,7 +190,6 @@ impl Rig {
             peer_token: PEER.into(),
             data: self.data.path().to_owned(),
         };
-        let decide = tekton::engine::taskrun::decide;
         let parts = Parts {
             host: self.host.clone(),
             store: self.store.clone(),
@@ -198,7 +197,10 @@ impl Rig {
             sink: Files::new(&self.data.path().join("logs"), LOG_BYTES_MAX),
             images: Arc::new(Fixed::default()),
             secrets: Arc::new(InObject),
-            engine: Engine { taskrun: decide, pipelinerun: decide },
+            engine: Engine {
+                taskrun: tekton::engine::taskrun::decide,
+                pipelinerun: tekton::engine::pipelinerun::decide,
+            },
             installation: installation(),
         };
         let (router, cell) = Cell::start(config, parts);

@@ -211,8 +211,7 @@ impl CellStore {
             self.pod_delete(child, attempt, now, ops);
             return;
         }
-        ops.push(super::remove(child));
-        ops.push(super::collect::dependents(self.cell(), &child.key, meta::uid(&child.value)));
+        self.remove_with_dependents(child, ops);
     }
 
     /// Events are told apart by what they say; one that was said before is counted, as Kubernetes does.

@@ -161,8 +161,7 @@ impl CellStore {
             let Some(seen) = of_row(row)? else { continue };
             // Dependents follow their owners, so that Pods end in order.
             if meta::owners(&seen.value).next().is_none() {
-                ops.push(remove(&seen));
-                ops.push(dependents(self.cell(), key, meta::uid(&seen.value)));
+                self.remove_with_dependents(&seen, &mut ops);
             }
         }
         if content.is_empty() {
@@ -218,22 +217,37 @@ impl CellStore {
             let attempt = attempts.iter().find(|(a, _)| a.id == meta::uid(&child.value));
             self.pod_delete(child, attempt, Micros(self.host().clock.utc().0), ops);
         } else {
-            ops.push(remove(child));
-            ops.push(dependents(self.cell(), &child.key, meta::uid(&child.value)));
+            self.remove_with_dependents(child, ops);
+        }
+    }
+
+    /// Removes an object; what it owns goes next, and so do the timers of a run.
+    pub(super) fn remove_with_dependents(&self, object: &Seen, ops: &mut Vec<Op>) {
+        ops.push(remove(object));
+        ops.push(dependents(self.cell(), &object.key, meta::uid(&object.value)));
+        if super::apply::is_run(&object.key.kind) {
+            ops.push(due::put(self.cell(), &object.key, 0));
         }
     }
 
     fn release(&self, run: &Seen, finalizer: &str, ops: &mut Vec<Op>) {
         let left: Vec<&str> = meta::finalizers(&run.value).filter(|f| *f != finalizer).collect();
         if left.is_empty() {
-            ops.push(remove(run));
-            ops.push(dependents(self.cell(), &run.key, meta::uid(&run.value)));
+            // The pass that finds the run gone consumes its Due row.
+            let consumed = std::mem::take(ops);
+            ops.extend(consumed.into_iter().filter(|op| !is_due_of(op, &run.key)));
+            self.remove_with_dependents(run, ops);
         } else {
             let mut new = run.value.clone();
             meta::set(&mut new, "finalizers", left);
             ops.push(replace(run, &new));
         }
     }
+}
+
+/// The op consumes the row that makes `run` be looked at now.
+fn is_due_of(op: &Op, run: &ObjectKey) -> bool {
+    matches!(op, Op::Delete { key, .. } if key.table == Table::Due && due::parse(&key.key) == Some((0, run.clone())))
 }
 
 fn disowned(child: &Seen, uid: &str) -> serde_json::Value {
