@@ -15,6 +15,9 @@ use crate::provider::{MachineSpec, MachineState, ProviderError};
 
 /// Bells are hints: look without one this often.
 const SAFETY: Duration = Duration::from_secs(5);
+/// How often to look while something waits for room, and how long it waits before that is said, µs.
+const WAITING: Duration = Duration::from_secs(1);
+const SAY_US: i64 = 1_000_000;
 /// Longest time from the end of the grace to an agent's last word: time to deliver logs.
 const STOP_MAX: Duration = Duration::from_secs(30);
 /// Pause after the store or the provider failed.
@@ -39,6 +42,8 @@ enum Step {
     Delete,
     Forget,
     Lost(String),
+    /// Say what it waits for.
+    Say(String),
 }
 
 /// Starts the loop.
@@ -48,7 +53,7 @@ pub(crate) fn start(cell: &Arc<Inner>) {
         let mut bell = cell.store.machine_bell();
         loop {
             let wait = match look(&cell).await {
-                Ok(()) => SAFETY,
+                Ok(wait) => wait,
                 Err(error) => {
                     tracing::warn!(%error, "the machines cannot be compared");
                     PAUSE
@@ -69,18 +74,30 @@ enum LookError {
     Provider(#[from] ProviderError),
 }
 
-async fn look(cell: &Arc<Inner>) -> Result<(), LookError> {
+/// Compares and acts; answers how long the result holds if nothing rings.
+async fn look(cell: &Arc<Inner>) -> Result<Duration, LookError> {
     // Rows before the list: a machine that a row says has spoken is on a list read later, unless it is gone.
     let rows = cell.store.machines().await?;
     let listed = cell.provider.list().await?;
     let mut room = cell.config.machines_max.saturating_sub(listed.len());
     cell.machines.count.store(listed.len(), std::sync::atomic::Ordering::Relaxed);
+    let now_us = cell.host.clock.utc().0;
+    let mut waiting = false;
     let mut wanted: Vec<&MachineSeen> = rows.iter().collect();
     wanted.sort_by_key(|seen| (seen.machine.created_us, seen.machine.id.clone()));
     for seen in wanted {
         let state = listed.get(&seen.machine.id);
         match step(seen, state) {
-            Some(Step::Create) if room == 0 => {}
+            Some(Step::Create) if room == 0 => {
+                waiting = true;
+                if now_us - seen.machine.created_us >= SAY_US {
+                    act(
+                        cell,
+                        seen.clone(),
+                        Step::Say(format!("all {} machines are busy", cell.config.machines_max)),
+                    );
+                }
+            }
             Some(Step::Create) => {
                 room -= 1;
                 act(cell, seen.clone(), Step::Create);
@@ -94,7 +111,7 @@ async fn look(cell: &Arc<Inner>) -> Result<(), LookError> {
             delete_leaked(cell, id.clone());
         }
     }
-    Ok(())
+    Ok(if waiting { WAITING } else { SAFETY })
 }
 
 fn step(seen: &MachineSeen, state: Option<&MachineState>) -> Option<Step> {
@@ -153,7 +170,9 @@ fn act(cell: &Arc<Inner>, seen: MachineSeen, step: Step) {
         }
         lock(&cell.machines.busy).remove(&id);
         // The next step, if there is one, is found by looking.
-        cell.machines.wake.notify_one();
+        if !matches!(step, Step::Say(_)) {
+            cell.machines.wake.notify_one();
+        }
     });
 }
 
@@ -186,7 +205,13 @@ async fn perform(cell: &Arc<Inner>, seen: &MachineSeen, step: &Step) -> Result<(
                 millicpu: machine.millicpu,
                 memory: machine.memory,
             };
-            cell.provider.create(spec).await?;
+            match cell.provider.create(spec).await {
+                Ok(()) => {}
+                Err(error) => {
+                    cell.store.machine_waits(&machine.id, &error.to_string()).await?;
+                    return Err(error.into());
+                }
+            }
             cell.metrics.machine_created();
         }
         Step::Delete => {
@@ -198,6 +223,7 @@ async fn perform(cell: &Arc<Inner>, seen: &MachineSeen, step: &Step) -> Result<(
             end_logs(cell, seen).await;
             cell.store.machine_forget(seen).await?;
         }
+        Step::Say(why) => cell.store.machine_waits(&machine.id, why).await?,
         Step::Lost(why) => {
             let loss = cell.store.machine_lost(&machine.id, why).await?;
             if loss != Loss::Nothing {

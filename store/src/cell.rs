@@ -275,3 +275,6 @@ fn remove(old: &Seen) -> Op {
 pub fn epoch_of(object: &Value) -> u64 {
     apimachinery::meta::annotation(object, EPOCH).and_then(|e| e.parse().ok()).unwrap_or(0)
 }
+
+#[cfg(test)]
+mod tests;

@@ -105,6 +105,24 @@ async fn a_provider_without_room_delays_a_run_and_does_not_fail_it() {
 }
 
 #[tokio::test]
+async fn a_run_that_waits_for_a_machine_says_so_and_runs_when_there_is_one() {
+    let rig = Rig::with_room(1);
+    let first = rig.submit(one_step("first")).await;
+    let mut agent = rig.agent().await;
+    let second = rig.submit(one_step("second")).await;
+    let waits =
+        |run: &Value| run["status"]["conditions"].is_array() && reason(run) == "ExceededNodeResources";
+    let run = rig.until(&second, waits).await;
+    let message = run["status"]["conditions"][0]["message"].as_str().unwrap();
+    assert!(!message.is_empty());
+    agent.run().await;
+    assert_eq!(reason(&rig.until_ended(&first).await), "Succeeded");
+    rig.agent().await.run().await;
+    assert_eq!(reason(&rig.until_ended(&second).await), "Succeeded");
+    rig.until_quiet().await;
+}
+
+#[tokio::test]
 async fn a_crash_of_the_cell_at_any_step_loses_nothing() {
     let mut rig = Rig::new();
     let key = rig.submit(one_step("one")).await;

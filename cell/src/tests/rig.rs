@@ -128,10 +128,16 @@ pub(super) struct Rig {
     pub(super) host: Host,
     jobs: Arc<RealJobs>,
     data: tempfile::TempDir,
+    machines_max: usize,
 }
 
 impl Rig {
     pub(super) fn new() -> Self {
+        Self::with_room(100)
+    }
+
+    /// A cell with room for so many machines.
+    pub(super) fn with_room(machines_max: usize) -> Self {
         let (host, jobs) = base::real::host();
         let store = Arc::new(Counting {
             inner: Memory::new(host.clock.clone()),
@@ -149,6 +155,7 @@ impl Rig {
             host,
             jobs,
             data: tempfile::tempdir().unwrap(),
+            machines_max,
         };
         rig.start();
         rig
@@ -184,7 +191,7 @@ impl Rig {
             cell: cell.into(),
             region: region.into(),
             address: format!("local:{cell}"),
-            machines_max: 100,
+            machines_max: self.machines_max,
             arch: vec!["amd64".into()],
             machine_key: [7; 32],
             peer_token: PEER.into(),

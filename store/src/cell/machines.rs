@@ -125,6 +125,21 @@ impl CellStore {
         Ok(if replaced { Loss::Replaced } else { Loss::Failed })
     }
 
+    /// Says in the Pod's status that it waits for a machine, and why; once.
+    ///
+    /// # Errors
+    /// [`CellError::Conflict`] when something has changed, which says more.
+    pub async fn machine_waits(&self, id: &str, why: &str) -> Result<(), CellError> {
+        let Some(session) = self.session(id).await? else { return Ok(()) };
+        let unsaid = session.pod.as_ref().is_some_and(|pod| pod.value["status"]["conditions"].is_null());
+        if !unsaid {
+            return Ok(());
+        }
+        let condition =
+            json!({"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": why});
+        self.pod_status(&session, json!({"phase": "Pending", "conditions": [condition]})).await
+    }
+
     /// How long, in ms, an agent whose run or Pod nobody wants any more may take to stop; `None`: it is wanted. What
     /// a run that is gone without a trace has left is collected.
     ///

@@ -1,0 +1,173 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::apply::{Create, EventWrite, RunWrite};
+use super::view::{Look, View, Wanted};
+use super::*;
+use crate::backend::{Backend, Pre};
+use crate::memory::Memory;
+use crate::object;
+use crate::records::due;
+
+struct Fixture {
+    backend: Arc<Memory>,
+    store: CellStore,
+    run: ObjectKey,
+}
+
+impl Fixture {
+    async fn new() -> Self {
+        let (host, _) = base::real::host();
+        let backend = Memory::new(host.clock.clone());
+        let store = CellStore::new(backend.clone(), host, "cell-a", &[1; 32]);
+        let run = ObjectKey {
+            tenant: "acme".into(),
+            kind: "taskruns.tekton.dev".into(),
+            namespace: "default".into(),
+            name: "one".into(),
+        };
+        let object = json!({"apiVersion": "tekton.dev/v1", "kind": "TaskRun", "metadata": {
+            "name": "one", "namespace": "default", "uid": "u", "annotations": {CELL: "cell-a", EPOCH: "3"}},
+            "spec": {"x": 1}});
+        let fixture = Self { backend, store, run };
+        let put = object::put(&fixture.run, Pre::Absent, &object, None);
+        fixture.write(vec![put, due::put("cell-a", &fixture.run, 0)]).await;
+        fixture
+    }
+
+    async fn write(&self, ops: Vec<Op>) {
+        let id = RequestId(self.store.host.id());
+        self.backend.txn(Txn { id, name: "test", ops }).await.unwrap();
+    }
+
+    async fn look(&self) -> View {
+        match self.store.run_view(&self.run, &Wanted::default(), &BTreeSet::new()).await.unwrap() {
+            Look::Found(view) => *view,
+            Look::Gone(_) => panic!("the run is gone"),
+        }
+    }
+
+    async fn due(&self) -> usize {
+        let found = self.store.due_scan(due::bucket(&self.run), i64::MAX, 100).await.unwrap();
+        found.due.iter().filter(|(key, ..)| *key == self.run).count()
+    }
+}
+
+fn status(reason: &str) -> RunWrite {
+    let conditions = json!([{"type": "Succeeded", "status": "Unknown", "reason": reason}]);
+    RunWrite { status: Some(json!({"conditions": conditions})), ..RunWrite::default() }
+}
+
+fn pod() -> Create {
+    let owner = json!({"apiVersion": "tekton.dev/v1", "kind": "TaskRun", "name": "one", "uid": "u", "controller": true});
+    let object = json!({"apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": "one-pod", "ownerReferences": [owner]}, "spec": {}});
+    Create { object, machine: Some(MachineSize { millicpu: 100, memory: 1 }) }
+}
+
+#[tokio::test]
+async fn a_decision_is_one_transaction_and_its_children_inherit() {
+    let f = Fixture::new().await;
+    let write = RunWrite { creates: vec![pod()], timer_us: Some(i64::MAX / 2), ..status("Started") };
+    let applied = f.store.run_apply(&f.look().await, write).await.unwrap();
+    assert!(applied.committed);
+    let view = f.look().await;
+    assert!(view.due.is_empty(), "the due row is consumed");
+    assert_eq!(f.due().await, 1, "the timer is set");
+    assert_eq!(view.run.value["spec"], json!({"x": 1}));
+    let pod = &view.owned[0].value;
+    assert_eq!((&pod["metadata"]["annotations"][EPOCH], epoch_of(pod)), (&json!("3"), 3));
+    let (attempt, _) = view.attempt(apimachinery::meta::uid(pod)).unwrap();
+    assert_eq!((attempt.epoch, attempt.retry, attempt.ordinal), (3, 0, 0));
+    let machines = f.store.machines().await.unwrap();
+    assert_eq!(
+        machines[0].machine.token_sha256,
+        sha256_hex(f.store.machine_token(&attempt.machine).as_bytes())
+    );
+}
+
+#[tokio::test]
+async fn a_look_that_is_out_of_date_writes_nothing() {
+    let f = Fixture::new().await;
+    let view = f.look().await;
+    // Somebody asked for another look meanwhile.
+    f.write(vec![due::put("cell-a", &f.run, 0)]).await;
+    let refused = f.store.run_apply(&view, status("Started")).await;
+    assert!(matches!(refused, Err(CellError::Conflict { .. })), "{refused:?}");
+    assert!(f.look().await.run.value["status"].is_null());
+    // Or the run was changed.
+    let view = f.look().await;
+    let mut edited = view.run.value.clone();
+    edited["spec"]["x"] = json!(2);
+    f.write(vec![object::put(&f.run, Pre::Any, &edited, None)]).await;
+    assert!(matches!(f.store.run_apply(&view, status("Started")).await, Err(CellError::Conflict { .. })));
+}
+
+#[tokio::test]
+async fn a_run_that_was_placed_elsewhere_is_not_written() {
+    let f = Fixture::new().await;
+    let mut moved = f.look().await.run.value;
+    apimachinery::meta::set_annotation(&mut moved, CELL, "cell-b");
+    f.write(vec![object::put(&f.run, Pre::Any, &moved, None)]).await;
+    let refused = f.store.run_apply(&f.look().await, status("Started")).await;
+    assert!(matches!(refused, Err(CellError::Conflict { .. })));
+}
+
+#[tokio::test]
+async fn what_is_not_the_runs_cannot_be_written() {
+    let f = Fixture::new().await;
+    let task = ObjectKey { kind: "tasks.tekton.dev".into(), ..f.run.clone() };
+    let object = json!({"apiVersion": "tekton.dev/v1", "kind": "Task", "metadata": {"name": "one"}});
+    f.write(vec![object::put(&task, Pre::Absent, &object, None)]).await;
+    let write = RunWrite { updates: vec![(task.clone(), json!({}))], ..RunWrite::default() };
+    assert!(matches!(f.store.run_apply(&f.look().await, write).await, Err(CellError::Foreign(_))));
+    let write = RunWrite { deletes: vec![task.clone()], ..RunWrite::default() };
+    f.store.run_apply(&f.look().await, write).await.unwrap();
+    let left = f.store.objects([task.clone()]).await.unwrap();
+    assert!(left[&task].is_some());
+}
+
+#[tokio::test]
+async fn timers_move_and_an_event_said_again_is_counted() {
+    let f = Fixture::new().await;
+    let event = EventWrite { kind: "Normal", reason: "Started".into(), message: String::new() };
+    let far = i64::MAX / 2;
+    let write = RunWrite { timer_us: Some(far), events: vec![event.clone()], ..status("Started") };
+    f.store.run_apply(&f.look().await, write).await.unwrap();
+    f.write(vec![due::put("cell-a", &f.run, 0)]).await;
+    let known = BTreeSet::from([far]);
+    let write = RunWrite {
+        timer_us: Some(far + 1),
+        timers_known_us: known,
+        events: vec![event],
+        ..RunWrite::default()
+    };
+    f.store.run_apply(&f.look().await, write).await.unwrap();
+    let timers = f.store.timers(due::bucket(&f.run), 0).await.unwrap();
+    assert_eq!(timers, [(f.run.clone(), far + 1)]);
+    let scan = Read::Scan {
+        table: Table::Object,
+        partition: "acme/events".into(),
+        from: String::new(),
+        to: String::new(),
+        limit: 10,
+    };
+    let rows = f.store.snapshot(vec![scan]).await.unwrap().answers.remove(0).rows;
+    let events: Vec<Value> = rows.iter().map(|row| object::of_row(row).unwrap()).collect();
+    assert_eq!((events.len(), &events[0]["count"]), (1, &json!(2)));
+    let name = events[0]["metadata"]["name"].as_str().unwrap();
+    assert!(name.strip_prefix("one.").is_some_and(|hex| hex.len() == 16), "{name}");
+}
+
+#[tokio::test]
+async fn the_same_decision_twice_writes_nothing_the_second_time() {
+    let f = Fixture::new().await;
+    f.store.run_apply(&f.look().await, status("Started")).await.unwrap();
+    let again = f.store.run_apply(&f.look().await, status("Started")).await.unwrap();
+    assert!(!again.committed);
+    let labels = (BTreeMap::new(), BTreeMap::from([(CELL.to_owned(), "cell-a".to_owned())]));
+    let write = RunWrite { metadata: Some(labels), ..RunWrite::default() };
+    assert!(f.store.run_apply(&f.look().await, write).await.unwrap().committed);
+}
