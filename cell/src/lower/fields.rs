@@ -16,7 +16,7 @@ pub(super) enum Fate {
     Refused(&'static str),
 }
 
-const TABLE: [(&str, Fate); 38] = [
+pub(super) const TABLE: [(&str, Fate); 38] = [
     ("containers", Fate::Lowered),
     ("initContainers", Fate::Lowered),
     ("volumes", Fate::Lowered),

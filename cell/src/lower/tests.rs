@@ -207,3 +207,19 @@ fn pull_secrets_become_credentials_by_registry() {
     let of = |host: &str| (auths[host].username.as_str(), auths[host].password.as_str());
     assert_eq!((of("docker.io"), of("r.example")), (("u", "p"), ("a", "b")));
 }
+
+#[test]
+fn the_table_in_the_docs_is_the_table_in_the_code() {
+    let docs = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/compatibility.md"));
+    let rows: Vec<&str> = docs.lines().filter(|line| line.starts_with("| `")).collect();
+    let table: Vec<String> = fields::TABLE
+        .iter()
+        .map(|(field, fate)| match fate {
+            fields::Fate::Kept => format!("| `{field}` | kept | |"),
+            fields::Fate::Lowered => format!("| `{field}` | lowered | |"),
+            fields::Fate::Ignored(why) => format!("| `{field}` | ignored | {why} |"),
+            fields::Fate::Refused(why) => format!("| `{field}` | refused | {why} |"),
+        })
+        .collect();
+    assert_eq!(rows, table);
+}

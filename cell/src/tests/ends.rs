@@ -64,6 +64,23 @@ async fn many_runs_at_once_all_end() {
 }
 
 #[tokio::test]
+async fn runs_end_on_the_store_of_a_laptop_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let rig = Rig::on_disk(folder.path());
+    let mut keys = Vec::new();
+    for index in 0..8 {
+        keys.push(rig.submit(one_step(&format!("run-{index}"))).await);
+    }
+    for _ in 0..8 {
+        rig.agent().await.run().await;
+    }
+    for key in &keys {
+        assert_eq!(reason(&rig.until_ended(key).await), "Succeeded");
+    }
+    rig.until_quiet().await;
+}
+
+#[tokio::test]
 async fn a_cancelled_run_stops_its_agent_and_its_pod_goes_when_the_agent_has_ended() {
     let rig = Rig::new();
     let key = rig.submit(one_step("cancelled")).await;

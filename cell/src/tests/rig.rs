@@ -41,7 +41,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A back end that counts commits and can lose answers.
 pub(super) struct Counting {
-    inner: Arc<Memory>,
+    inner: Arc<dyn Backend>,
     pub(super) commits: AtomicUsize,
     /// Names of the transactions that committed.
     pub(super) names: std::sync::Mutex<Vec<&'static str>>,
@@ -139,8 +139,20 @@ impl Rig {
     /// A cell with room for so many machines.
     pub(super) fn with_room(machines_max: usize) -> Self {
         let (host, jobs) = base::real::host();
+        let memory = Memory::new(host.clock.clone());
+        Self::on(memory, machines_max, (host, jobs))
+    }
+
+    /// A cell on the store of a laptop.
+    pub(super) fn on_disk(folder: &std::path::Path) -> Self {
+        let (host, jobs) = base::real::host();
+        let embedded = store::embedded::open(folder, &host).expect("the folder is ours");
+        Self::on(embedded, 100, (host, jobs))
+    }
+
+    fn on(inner: Arc<dyn Backend>, machines_max: usize, (host, jobs): (Host, Arc<RealJobs>)) -> Self {
         let store = Arc::new(Counting {
-            inner: Memory::new(host.clock.clone()),
+            inner,
             commits: AtomicUsize::new(0),
             names: std::sync::Mutex::default(),
             silent_every: AtomicUsize::new(0),

@@ -21,6 +21,10 @@ pub const NAMESPACES: &str = "namespaces";
 const BATCH: usize = 100;
 /// How long to wait for machines that still run what is collected, µs.
 const AGAIN_US: i64 = 2_000_000;
+/// How long to wait for what is left in a namespace, µs.
+const NAMESPACE_US: i64 = 250_000;
+/// Soon, but as a timer: the row for "now" is being consumed, µs.
+const AT_ONCE_US: i64 = 1000;
 
 /// What a collection did.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -124,7 +128,12 @@ impl CellStore {
         }
         match done {
             Some(finalizer) => self.release(run, finalizer, &mut ops),
-            None => ops.push(due::put(self.cell(), &run.key, self.host().clock.utc().0 + AGAIN_US)),
+            None => {
+                // Pods take their time and ring when they have ended; the rest is gone with this transaction.
+                let slow = view.owned.iter().any(|child| child.key.kind == "pods");
+                let pause_us = if slow { AGAIN_US } else { AT_ONCE_US };
+                ops.push(due::put(self.cell(), &run.key, self.host().clock.utc().0 + pause_us));
+            }
         }
         self.commit("finalize", ops).await?;
         Ok(true)
@@ -167,7 +176,7 @@ impl CellStore {
         if content.is_empty() {
             ops.push(remove(&namespace));
         } else {
-            ops.push(due::put(self.cell(), key, self.host().clock.utc().0 + AGAIN_US / 8));
+            ops.push(due::put(self.cell(), key, self.host().clock.utc().0 + NAMESPACE_US));
         }
         self.commit("namespace_empty", ops).await.map(drop)
     }
