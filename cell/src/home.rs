@@ -1,7 +1,8 @@
 //! What a cell does beside its runs: its heartbeat, adopting the runs of cells that are gone, and trimming.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use store::cell::CellError;
@@ -11,12 +12,9 @@ use store::records::due::BUCKETS;
 
 use crate::{Inner, machines};
 
-/// A few heartbeats per minute.
-const HEARTBEAT: Duration = Duration::from_secs(10);
-/// A cell whose last heartbeat is older than this, µs, is gone.
-const GONE_US: i64 = 60_000_000;
-/// How often to look for cells that are gone.
-const PLACE: Duration = Duration::from_secs(15);
+/// A cell is gone when its heartbeat stays the same over so many of ours. Counted, not timed: a laptop that wakes
+/// up, or a server that starts after a day, must not take every other cell for dead at its first look.
+const GONE_BEATS: u32 = 6;
 /// How often to trim, and what is old, µs.
 const TRIM: Duration = Duration::from_secs(60);
 const TRIM_AGE_US: i64 = 3_600_000_000;
@@ -29,10 +27,27 @@ const UNWANTED: Duration = Duration::from_secs(5);
 /// Runs that are adopted in one go.
 const ADOPT_MAX: usize = 200;
 
+/// What is known of the other cells.
+#[derive(Default)]
+pub(crate) struct Home {
+    /// Last heartbeat of each cell, and over how many of our looks it has stayed the same.
+    heard: Mutex<BTreeMap<String, (i64, u32)>>,
+}
+
+impl Home {
+    /// Counts one look at `other`.
+    fn is_gone(&self, other: &CellRow) -> bool {
+        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        let seen = heard.entry(other.cell.clone()).or_insert((other.at_us, 0));
+        *seen = if seen.0 == other.at_us { (seen.0, seen.1 + 1) } else { (other.at_us, 0) };
+        seen.1 >= GONE_BEATS
+    }
+}
+
 /// Starts the loops.
 pub(crate) fn start(cell: &Arc<Inner>) {
-    every(cell, "heartbeat", HEARTBEAT, |cell| async move { heartbeat(&cell).await });
-    every(cell, "place", PLACE, |cell| async move { place(&cell).await });
+    every(cell, "heartbeat", cell.pace.heartbeat, |cell| async move { heartbeat(&cell).await });
+    every(cell, "place", cell.pace.heartbeat, |cell| async move { place(&cell).await });
     every(cell, "trim", TRIM, |cell| async move { cell.store.trim(TRIM_AGE_US).await });
     every(cell, "events", EVENTS, |cell| async move { expire(&cell).await });
     every(cell, "unwanted", UNWANTED, |cell| async move { machines::unwanted(&cell).await });
@@ -83,9 +98,8 @@ async fn place(cell: &Arc<Inner>) -> Result<(), CellError> {
     if cell.draining.load(Ordering::Relaxed) {
         return Ok(());
     }
-    let now_us = cell.host.clock.utc().0;
     for other in cell.store.cells().await? {
-        if other.cell == cell.config.cell || now_us - other.at_us < GONE_US {
+        if other.cell == cell.config.cell || !cell.home.is_gone(&other) {
             continue;
         }
         let from = cell.store.as_cell(&other.cell);

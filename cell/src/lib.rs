@@ -11,6 +11,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
@@ -61,6 +62,20 @@ pub struct Config {
     pub peer_token: String,
     /// Folder for claims.
     pub data: PathBuf,
+}
+
+/// How fast a cell lives.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Pace {
+    /// Between two heartbeats. A cell that others see without a new one for six of theirs is gone.
+    pub heartbeat: Duration,
+}
+
+impl Default for Pace {
+    /// A few heartbeats per minute.
+    fn default() -> Self {
+        Self { heartbeat: Duration::from_secs(10) }
+    }
 }
 
 /// The engine: two pure functions.
@@ -126,6 +141,8 @@ pub(crate) struct Inner {
     engine: Engine,
     installation: Installation,
     config: Config,
+    pace: Pace,
+    home: home::Home,
     runs: runs::Runs,
     machines: machines::Machines,
     signals: signals::Signals,
@@ -138,6 +155,11 @@ pub(crate) struct Inner {
 impl Cell {
     /// Starts a cell: its loops run as jobs of the host; the router answers agents and gateways.
     pub fn start(config: Config, parts: Parts) -> (Router, Cell) {
+        Self::start_at(config, parts, Pace::default())
+    }
+
+    /// As [`Cell::start`], at another pace: for tests that cannot wait.
+    pub fn start_at(config: Config, parts: Parts, pace: Pace) -> (Router, Cell) {
         let store = CellStore::new(parts.store, parts.host.clone(), &config.cell, &config.machine_key);
         let inner = Arc::new(Inner {
             host: parts.host,
@@ -149,6 +171,8 @@ impl Cell {
             engine: parts.engine,
             installation: parts.installation,
             config,
+            pace,
+            home: home::Home::default(),
             runs: runs::Runs::default(),
             machines: machines::Machines::default(),
             signals: signals::Signals::default(),

@@ -238,7 +238,6 @@ async fn runs_of_a_cell_that_is_gone_are_adopted_unless_they_are_pinned() {
     run["metadata"]["annotations"] = json!({"cella.dev/placement": "strict", "cella.dev/regions": "here"});
     let pinned = rig.submit(run).await;
     rig.move_to("cell-b", "there").await;
-    // The other cell has been silent for two minutes.
     let mut agent = rig.agent().await;
     agent.run().await;
     assert_eq!(reason(&rig.until_ended(&waits).await), "Succeeded");
