@@ -1,0 +1,206 @@
+//! What the supervisor says, taken into the pod's state.
+
+use std::fs;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Container;
+
+use super::link::Events;
+use super::status::{End, Role, State};
+use super::wire::Event;
+use super::{Creation, Inner, Pod, prepare, probe};
+
+/// Longest termination message, and the longest piece of a log that stands in for one: Kubernetes' rules.
+const MESSAGE_MAX: u64 = 4096;
+const LOG_MESSAGE_MAX: usize = 2048;
+/// A container has ended when its output has; this long is waited for a descriptor that somebody else holds.
+const OUTPUT_MAX: Duration = Duration::from_secs(2);
+/// Wait before a native sidecar is started again, doubled each time.
+const RESTART_FIRST: Duration = Duration::from_secs(1);
+const RESTART_MAX: Duration = Duration::from_secs(60);
+
+/// Takes events in until the supervisor is gone.
+pub async fn follow(inner: Arc<Inner>, mut events: Events) {
+    while let Some(event) = events.recv().await {
+        inner.take(event);
+    }
+    let now = inner.now();
+    inner.change(|pod| {
+        pod.gone = true;
+        // Whoever still ran was killed with the supervisor.
+        for member in &mut pod.members.all {
+            if let State::Running(started) = member.state {
+                let message = "the pod's supervisor has ended".to_owned();
+                let end = End { code: 137, reason: "Error", message, started, finished: now };
+                member.state = State::Terminated(end);
+            }
+        }
+    });
+}
+
+/// What the supervisor knows of a container that has ended.
+struct Exit {
+    code: i32,
+    oom: bool,
+    at_us: i64,
+}
+
+impl Inner {
+    fn take(self: &Arc<Self>, event: Event) {
+        match event {
+            Event::Spawned { .. } | Event::Ready => {}
+            Event::Broken { text } => {
+                tracing::error!(text, "the pod cannot be set up");
+                self.change(|pod| pod.link = None);
+            }
+            Event::Created { id } => {
+                self.change(|pod| pod.created.insert(id, Creation::Created));
+            }
+            Event::Started { id, at_us } => self.started(&id, at_us),
+            Event::Failed { id, text, config } => self.failed(&id, text, config),
+            Event::Exited { id, code, signal: _, oom, at_us } => {
+                let Some(name) = self.pod().names.get(&id).cloned() else { return };
+                let (inner, exit) = (self.clone(), Exit { code, oom, at_us });
+                self.host.spawn("exit", async move { inner.exited(name, exit).await });
+            }
+            Event::Probed { probe, code } => {
+                if let Some(answer) = self.pod().probes.remove(&probe) {
+                    // Nobody may wait for it any more.
+                    let _ = answer.send(code);
+                }
+            }
+        }
+    }
+
+    fn started(self: &Arc<Self>, id: &str, at_us: i64) {
+        let probed = self.change(|pod| {
+            let name = pod.names.get(id).cloned()?;
+            let container = container(pod, &name);
+            let probed = container.as_ref().is_some_and(probe::has_any);
+            let member = pod.members.get_mut(&name)?;
+            member.state = State::Running(at_us);
+            member.ready = !probed;
+            if member.role == Role::Main {
+                pod.timings.entry("first_step".into()).or_insert(at_us);
+            }
+            container.filter(|_| probed)
+        });
+        if let Some(container) = probed {
+            let inner = self.clone();
+            self.host.spawn("probe", async move { probe::follow(inner, container).await });
+        }
+    }
+
+    fn failed(&self, id: &str, text: String, config: bool) {
+        let started = self.change(|pod| {
+            let name = pod.names.get(id).cloned()?;
+            let before = pod.created.insert(id.to_owned(), Creation::Failed(text.clone()));
+            if config && let Some(member) = pod.members.get_mut(&name) {
+                member.state = State::waiting("CreateContainerConfigError", text.clone());
+            }
+            (before == Some(Creation::Started)).then_some(name)
+        });
+        if let Some(name) = started {
+            self.not_started(&name, &text);
+        }
+    }
+
+    /// A container whose program cannot run has ended, as containerd shows it.
+    pub(super) fn not_started(&self, name: &str, text: &str) {
+        let finished = self.now();
+        self.change(|pod| {
+            if let Some(member) = pod.members.get_mut(name) {
+                let message = format!("failed to start container: {text}");
+                let end = End { code: 128, reason: "StartError", message, started: 0, finished };
+                member.state = State::Terminated(end);
+            }
+        });
+    }
+
+    async fn exited(self: Arc<Self>, name: String, exit: Exit) {
+        let mut grown = self.logs.grown();
+        let quiet = async { while !self.logs.complete(&name) && grown.changed().await.is_ok() {} };
+        if self.host.within(OUTPUT_MAX, quiet).await.is_err() {
+            tracing::warn!(container = name, "its output does not end");
+        }
+        let message = self.message(&name, exit.code);
+        let restart = self.change(|pod| {
+            let again = !pod.stopping && !pod.members.mains_ended();
+            let member = pod.members.get_mut(&name)?;
+            let started = match member.state {
+                State::Running(since) => since,
+                State::Waiting { .. } | State::Terminated(_) => exit.at_us,
+            };
+            let reason = match exit.code {
+                0 => "Completed",
+                _ if exit.oom => "OOMKilled",
+                _ => "Error",
+            };
+            let end = End { code: exit.code, reason, message, started, finished: exit.at_us };
+            member.ready = false;
+            if member.role == Role::NativeSidecar && again {
+                member.last = Some(end);
+                member.state = State::waiting("CrashLoopBackOff", "");
+                return Some(member.restarts);
+            }
+            member.state = State::Terminated(end);
+            None
+        });
+        if let Some(restarts) = restart {
+            self.restart(&name, restarts).await;
+        }
+    }
+
+    /// A native sidecar that has ended is created and started anew.
+    async fn restart(self: &Arc<Self>, name: &str, restarts: i32) {
+        let doublings = u32::try_from(restarts).unwrap_or(0).min(10);
+        let wait = (RESTART_FIRST * 2u32.pow(doublings)).min(RESTART_MAX);
+        let _ = self.host.within(wait, self.until(|pod| pod.stopping)).await;
+        if self.pod().stopping {
+            return;
+        }
+        let id = self.change(|pod| {
+            let member = pod.members.get_mut(name)?;
+            member.restarts += 1;
+            Some(Self::id(pod, name))
+        });
+        let (Some(id), Some(container)) = (id, container(&self.pod(), name)) else { return };
+        if let Err(text) = prepare::create(self, &container) {
+            return self.not_started(name, &text);
+        }
+        self.until(|pod| pod.stopping || pod.created.get(&id).is_none_or(|c| *c != Creation::Asked)).await;
+        self.start(name);
+    }
+
+    fn message(&self, name: &str, code: i32) -> String {
+        let fallback = {
+            let pod = self.pod();
+            let container = container(&pod, name);
+            container.and_then(|c| c.termination_message_policy).as_deref() == Some("FallbackToLogsOnError")
+        };
+        let message = tail(&prepare::termination(&self.settings, name)).unwrap_or_default();
+        if message.is_empty() && fallback && code != 0 {
+            return self.logs.tail(name, LOG_MESSAGE_MAX);
+        }
+        message
+    }
+}
+
+/// The Pod's container of this name.
+pub fn container(pod: &Pod, name: &str) -> Option<Container> {
+    let spec = pod.order.as_ref()?.pod.spec.as_ref()?;
+    let all = spec.init_containers.iter().flatten().chain(&spec.containers);
+    all.into_iter().find(|c| c.name == name).cloned()
+}
+
+fn tail(path: &Path) -> std::io::Result<String> {
+    let mut file = fs::File::open(path)?;
+    let length = file.metadata()?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(MESSAGE_MAX)))?;
+    let mut bytes = Vec::new();
+    file.take(MESSAGE_MAX).read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}

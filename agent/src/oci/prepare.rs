@@ -1,0 +1,352 @@
+//! Everything before the start gate.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::{join, join_all};
+use k8s_openapi::api::core::v1::{Container, PodSpec};
+use nix::fcntl::OFlag;
+use protocol::order::{Network, Order};
+use tokio::net::unix::pipe;
+
+use super::link::{Link, memory_file};
+use super::logs::Stream;
+use super::status::{Members, State};
+use super::volumes::{Places, Volumes};
+use super::wire::{Create, Folder, Request, Setup};
+use super::{Creation, Inner, Settings, events, network, spec};
+use crate::image::{self, Image, ImageError, PullPolicy};
+use crate::runtime::Prepared;
+
+/// Wait before an image is asked for again, doubled each time: a kubelet's figures.
+const PULL_RETRY_FIRST: Duration = Duration::from_secs(10);
+const PULL_RETRY_MAX: Duration = Duration::from_secs(300);
+/// Longest host name.
+const HOST_NAME_MAX: usize = 63;
+
+/// Prepares the pod of `order`. Dropped, it leaves what `remove` removes.
+pub async fn pod(inner: &Arc<Inner>, order: Arc<Order>) -> Prepared {
+    let now = inner.now();
+    inner.change(|pod| {
+        pod.members = Members::of(&order.pod, &order.done_by_agent, now);
+        pod.order = Some(order.clone());
+    });
+    let (images, set_up) = join(images(inner, &order), set_up(inner, &order)).await;
+    if let Err(error) = set_up {
+        stuck(inner, "CreateContainerConfigError", &format!("the pod cannot be set up: {error}"));
+        return Prepared::Stuck;
+    }
+    let Some(images) = images else { return Prepared::Stuck };
+    inner.change(|pod| {
+        pod.timings.insert("pulled".into(), inner.now());
+        pod.images = images;
+        for member in pod.members.all.iter_mut().filter(|m| !m.state.ended()) {
+            member.state = State::waiting("ContainerCreating", "");
+        }
+    });
+    let containers = order.pod.spec.as_ref().map(containers).unwrap_or_default();
+    for container in &containers {
+        if let Err(text) = create(inner, container) {
+            stuck_one(inner, &container.name, "CreateContainerConfigError", &text);
+            return Prepared::Stuck;
+        }
+    }
+    inner.until(|pod| pod.gone || !pod.created.values().any(|c| *c == Creation::Asked)).await;
+    let pod = inner.change(|pod| {
+        pod.timings.insert("created".into(), inner.now());
+        let config = pod.members.all.iter().any(
+            |m| matches!(&m.state, State::Waiting { reason, .. } if reason == "CreateContainerConfigError"),
+        );
+        pod.gone || config
+    });
+    if pod { Prepared::Stuck } else { Prepared::Ready }
+}
+
+fn containers(spec: &PodSpec) -> Vec<Container> {
+    spec.init_containers.iter().flatten().chain(&spec.containers).cloned().collect()
+}
+
+fn stuck(inner: &Inner, reason: &str, message: &str) {
+    tracing::warn!(reason, message, "the pod cannot be prepared");
+    inner.change(|pod| {
+        for member in pod.members.all.iter_mut().filter(|m| !m.state.ended()) {
+            member.state = State::waiting(reason, message);
+        }
+    });
+}
+
+fn stuck_one(inner: &Inner, name: &str, reason: &str, message: &str) {
+    inner.change(|pod| {
+        if let Some(member) = pod.members.get_mut(name) {
+            member.state = State::waiting(reason, message);
+        }
+    });
+}
+
+/// All images, asked for at once, and again until they are there; `None` when that cannot help.
+async fn images(inner: &Inner, order: &Order) -> Option<BTreeMap<String, Image>> {
+    let all = order.pod.spec.as_ref().map(containers).unwrap_or_default();
+    let mut wait = PULL_RETRY_FIRST;
+    loop {
+        let names: BTreeSet<(String, Option<String>)> =
+            all.iter().map(|c| (c.image.clone().unwrap_or_default(), c.image_pull_policy.clone())).collect();
+        let pulls = names.iter().map(|(name, policy)| one_image(inner, order, name, policy.as_deref()));
+        let mut images = BTreeMap::new();
+        let (mut failures, mut hopeless) = (BTreeMap::new(), false);
+        for ((name, _), pulled) in names.iter().zip(join_all(pulls).await) {
+            match pulled {
+                Ok((id, image)) => {
+                    images.insert(name.clone(), (id, image));
+                }
+                Err(error) => {
+                    hopeless |= matches!(error, ImageError::InvalidName(_) | ImageError::NotPresent(_));
+                    failures.insert(name.clone(), error);
+                }
+            }
+        }
+        inner.change(|pod| {
+            for member in &mut pod.members.all {
+                if let Some((id, _)) = images.get(&member.image) {
+                    member.image_id = id.clone();
+                } else if let Some(error) = failures.get(&member.image) {
+                    member.state = no_image(&member.image, error);
+                }
+            }
+        });
+        if failures.is_empty() {
+            return Some(images.into_iter().map(|(name, (_, image))| (name, image)).collect());
+        }
+        tracing::warn!(errors = ?failures.values().map(ToString::to_string).collect::<Vec<_>>(), "no image");
+        if hopeless {
+            return None;
+        }
+        inner.host.clock.sleep(wait).await;
+        wait = (wait * 2).min(PULL_RETRY_MAX);
+    }
+}
+
+fn no_image(name: &str, error: &ImageError) -> State {
+    match error {
+        ImageError::InvalidName(_) => {
+            State::waiting("InvalidImageName", format!("Failed to apply default image tag {name:?}: {error}"))
+        }
+        ImageError::NotPresent(_) => State::waiting("ErrImageNeverPull", error.to_string()),
+        ImageError::Pull { .. } => State::waiting(
+            "ImagePullBackOff",
+            format!("Back-off pulling image {name:?}: ErrImagePull: {error}"),
+        ),
+    }
+}
+
+async fn one_image(
+    inner: &Inner,
+    order: &Order,
+    name: &str,
+    policy: Option<&str>,
+) -> Result<(String, Image), ImageError> {
+    let reference = image::parse(name)?;
+    let auth = order.registry_auth.get(reference.registry());
+    let image = inner.cache.get(&reference, PullPolicy::of(policy, &reference), auth).await?;
+    Ok((image::image_id(&reference, &image.digest), image))
+}
+
+/// Supervisor, network, volumes.
+async fn set_up(inner: &Arc<Inner>, order: &Arc<Order>) -> io::Result<()> {
+    let settings = &inner.settings;
+    let run = settings.data.join("run");
+    fs::create_dir_all(&run)?;
+    let setup = Setup { hostname: hostname(order), run, runtime: settings.runtime.clone() };
+    let (link, events) = Link::start(settings.program.clone(), setup).await?;
+    let link = Arc::new(link);
+    inner.change(|pod| {
+        pod.link = Some(link.clone());
+        pod.attended = true;
+    });
+    let follower = inner.clone();
+    inner.host.spawn("supervisor-events", async move { events::follow(follower, events).await });
+    let attach = attach(inner, order, link.pid);
+    let made = async {
+        let places = places(settings);
+        fs::create_dir_all(&places.disk)?;
+        Volumes::make(order, &places, &link)
+    };
+    let (attached, volumes) = join(attach, made).await;
+    let (attached, volumes) = (attached?, volumes?);
+    let address = attached.as_ref().map(|a| a.address.to_string());
+    files(settings, order, address.as_deref())?;
+    inner.change(|pod| {
+        pod.members.ip = address;
+        pod.network = attached;
+        pod.volumes = Arc::new(volumes);
+    });
+    Ok(())
+}
+
+async fn attach(inner: &Inner, order: &Order, pid: i32) -> io::Result<Option<network::Attached>> {
+    match order.network {
+        Network::None => Ok(None),
+        Network::Nat => {
+            if let Err(missing) = network::available() {
+                // Said at the start by the agent's capabilities and by `doctor`; the pod has its loopback.
+                tracing::warn!(missing, "the pod gets no network");
+                return Ok(None);
+            }
+            let machine = inner.settings.machine.clone();
+            let attached = tokio::task::spawn_blocking(move || network::attach(pid, &machine));
+            attached.await.map_err(io::Error::other)?.map(Some)
+        }
+    }
+}
+
+fn places(settings: &Settings) -> Places<'_> {
+    Places {
+        disk: settings.data.join("volumes"),
+        memory: settings.data.join("run/volumes"),
+        entrypoint: &settings.entrypoint,
+    }
+}
+
+fn hostname(order: &Order) -> String {
+    let of_spec = order.pod.spec.as_ref().and_then(|s| s.hostname.clone()).filter(|h| !h.is_empty());
+    let name = of_spec.or_else(|| order.pod.metadata.name.clone()).unwrap_or_else(|| "pod".into());
+    name.chars().take(HOST_NAME_MAX).collect::<String>().trim_end_matches(['-', '.']).to_owned()
+}
+
+/// `/etc/hosts` and its neighbours.
+fn files(settings: &Settings, order: &Order, address: Option<&str>) -> io::Result<()> {
+    let etc = settings.data.join("etc");
+    fs::create_dir_all(&etc)?;
+    let hostname = hostname(order);
+    let mut hosts = String::from("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n");
+    hosts.push_str(&format!("{}\t{hostname}\n", address.unwrap_or("127.0.0.1")));
+    let spec = order.pod.spec.clone().unwrap_or_default();
+    for alias in spec.host_aliases.iter().flatten() {
+        hosts.push_str(&format!(
+            "{}\t{}\n",
+            alias.ip,
+            alias.hostnames.clone().unwrap_or_default().join("\t")
+        ));
+    }
+    fs::write(etc.join("hosts"), hosts)?;
+    fs::write(etc.join("hostname"), format!("{hostname}\n"))?;
+    fs::write(etc.join("resolv.conf"), network::resolver(&spec))?;
+    fs::create_dir_all(settings.data.join("termination"))
+}
+
+/// File for a container's termination message.
+pub fn termination(settings: &Settings, name: &str) -> PathBuf {
+    settings.data.join("termination").join(name)
+}
+
+/// Asks the supervisor to create a container.
+///
+/// # Errors
+/// A text for the user.
+pub fn create(inner: &Arc<Inner>, container: &Container) -> Result<(), String> {
+    let name = &container.name;
+    let (link, order, image, volumes, id) = {
+        let pod = inner.pod();
+        let id = Inner::id(&pod, name);
+        let image = pod.images.get(container.image.as_deref().unwrap_or("")).cloned();
+        (pod.link.clone(), pod.order.clone(), image, pod.volumes.clone(), id)
+    };
+    let (Some(link), Some(order), Some(image)) = (link, order, image) else {
+        return Err("the pod has ended".into());
+    };
+    let settings = &inner.settings;
+    let pod = order.pod.spec.clone().unwrap_or_default();
+    let termination = termination(settings, name);
+    message_file(&termination).map_err(|e| format!("no file for the termination message: {e}"))?;
+    let parts = spec::Parts {
+        pod: &pod,
+        container,
+        image: &image.config,
+        secrets: order.secret_env.get(name),
+        volumes: &volumes,
+        etc: &settings.data.join("etc"),
+        shm: &settings.data.join("run/shm"),
+        termination: &termination,
+        cgroup: inner.groups.usable().then(|| inner.groups.of_container(&id)),
+        grantable: &spec::grantable(),
+    };
+    let document = spec::of(&parts)?;
+    let create = Create {
+        id: id.clone(),
+        layers: inner.cache.layers(),
+        lower: image.layers.iter().rev().cloned().collect(),
+        disk: settings.data.join("disks").join(&id),
+        folders: folders(&order, &parts),
+        parts: sub_paths(container, &volumes),
+        user: spec::user(&pod, container, &image.config),
+        memory_group: inner.groups.memory_of(&id),
+    };
+    let (out, err) = outputs(inner, name).map_err(|e| format!("no pipes for its output: {e}"))?;
+    let bytes = serde_json::to_vec(&document).map_err(|e| e.to_string())?;
+    let file = memory_file(&bytes).map_err(|e| e.to_string())?;
+    inner.change(|pod| {
+        pod.names.insert(id.clone(), name.clone());
+        pod.created.insert(id.clone(), Creation::Asked);
+    });
+    let descriptors = [file.as_raw_fd(), out.as_raw_fd(), err.as_raw_fd()];
+    link.ask(&Request::Create(Box::new(create)), &descriptors).map_err(|e| e.to_string())
+}
+
+/// Any user of the container may write its message.
+fn message_file(path: &Path) -> io::Result<()> {
+    fs::write(path, "")?;
+    fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o666))
+}
+
+/// Write ends for the container; the read ends are copied into its log.
+fn outputs(inner: &Arc<Inner>, name: &str) -> io::Result<(OwnedFd, OwnedFd)> {
+    let (out_read, out) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
+    let (err_read, err) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
+    let out_read = pipe::Receiver::from_owned_fd(out_read)?;
+    let err_read = pipe::Receiver::from_owned_fd(err_read)?;
+    inner.logs.open(name, 2)?;
+    inner.host.spawn("stdout", inner.logs.clone().copy(name.to_owned(), Stream::Out, out_read));
+    inner.host.spawn("stderr", inner.logs.clone().copy(name.to_owned(), Stream::Err, err_read));
+    Ok((out, err))
+}
+
+/// The working directory, and the folders that the Order asks for in every container.
+fn folders(order: &Order, parts: &spec::Parts<'_>) -> Vec<Folder> {
+    let own = (spec::working_dir(parts), 0o755);
+    let ordered = order.working_dirs.iter().map(|dir| (dir.clone(), 0o777));
+    ordered.chain([own]).map(|(path, mode)| folder(&path, mode, parts)).collect()
+}
+
+/// A folder by its path in the container: below the mount that it is in, else in the root file system.
+fn folder(path: &str, mode: u32, parts: &spec::Parts<'_>) -> Folder {
+    let mounts = parts.container.volume_mounts.iter().flatten();
+    let around = mounts
+        .filter(|m| Path::new(path).starts_with(&m.mount_path))
+        .max_by_key(|m| m.mount_path.len())
+        .and_then(|m| Some((m, parts.volumes.get(&m.name)?)));
+    match around {
+        Some((mount, volume)) => {
+            let inside = Path::new(path).strip_prefix(&mount.mount_path).unwrap_or(Path::new(""));
+            let path = Path::new(mount.sub_path.as_deref().unwrap_or("")).join(inside);
+            Folder { base: Some(volume.path.clone()), path: path.display().to_string(), mode }
+        }
+        None => Folder { base: None, path: path.to_owned(), mode },
+    }
+}
+
+fn sub_paths(container: &Container, volumes: &Volumes) -> Vec<Folder> {
+    let mounts = container.volume_mounts.iter().flatten();
+    let parts = mounts.filter_map(|m| {
+        let path = m.sub_path.as_deref().filter(|p| !p.is_empty())?;
+        Some(Folder {
+            base: Some(volumes.get(&m.name)?.path.clone()),
+            path: path.trim_start_matches('/').into(),
+            mode: 0o777,
+        })
+    });
+    parts.collect()
+}

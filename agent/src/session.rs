@@ -1,0 +1,314 @@
+//! The conversation with the cell, around [`Engine`]: performs its effects as jobs, and brings their ends back as
+//! events. Asks the world for nothing but its [`Host`] and its [`PodRuntime`], so that it also runs simulated.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use base::host::{Either, Host, NetError, race};
+use http::{Request, StatusCode, header};
+use http_body_util::{BodyExt, Limited};
+use protocol::message::{
+    Desired, HELLO, Hello, HelloAnswer, LOGS, LogAnswer, REPORT, Report, START, Speaker, Start, StartAnswer,
+    WATCH, Watch,
+};
+use protocol::order::Order;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::sync::mpsc;
+
+use crate::engine::{Effect, Engine, Event, Outcome, Telling};
+use crate::runtime::PodRuntime;
+
+/// Waits between tries, doubled from the first to the last.
+const RETRY_FIRST: Duration = Duration::from_millis(20);
+const RETRY_MAX: Duration = Duration::from_secs(5);
+/// Longest time for one answer: a watch is held open by the cell.
+const CALL_MAX: Duration = Duration::from_secs(90);
+const WATCH_MS: u64 = 60_000;
+/// Longest answer: an Order with its files.
+const ANSWER_MAX: usize = 64 << 20;
+/// How long a cell that does not answer is greeted.
+const HELLO_MAX: Duration = Duration::from_secs(600);
+
+/// One agent's conversation.
+pub struct Session {
+    host: Host,
+    cell: String,
+    token: String,
+    speaker: Speaker,
+    booted_us: i64,
+}
+
+/// Why there is no answer.
+enum Failure {
+    /// Worth another try.
+    Transient(String),
+    /// The cell has refused for good.
+    Refused(String),
+}
+
+/// What jobs need.
+#[derive(Clone)]
+struct Jobs {
+    session: Arc<Session>,
+    runtime: Arc<dyn PodRuntime>,
+    order: Arc<Order>,
+    events: mpsc::UnboundedSender<Event>,
+}
+
+impl Session {
+    /// An agent of `machine`, in its present boot, that speaks to `cell`.
+    pub fn new(host: Host, cell: String, machine: String, token: String) -> Arc<Self> {
+        let booted_us = host.clock.utc().0;
+        let nonce = format!("{:032x}", host.id());
+        Arc::new(Self { host, cell, token, speaker: Speaker { machine, nonce }, booted_us })
+    }
+
+    /// Lives this agent's life: to the end of its pod, or until `leave` completes. Nothing is left of the pod
+    /// when this returns.
+    pub async fn live(
+        self: Arc<Self>,
+        runtime: Arc<dyn PodRuntime>,
+        leave: impl Future<Output = ()>,
+    ) -> Outcome {
+        let mut leave = Box::pin(leave);
+        let outcome = match race(self.hello(&*runtime), leave.as_mut()).await {
+            Either::Left(Ok(order)) => self.clone().follow(Arc::from(order), runtime.clone(), leave).await,
+            Either::Left(Err(outcome)) => outcome,
+            Either::Right(()) => Outcome::Left,
+        };
+        runtime.remove().await;
+        outcome
+    }
+
+    async fn hello(&self, runtime: &dyn PodRuntime) -> Result<Box<Order>, Outcome> {
+        let hello = Hello {
+            speaker: self.speaker.clone(),
+            version: protocol::VERSION,
+            capabilities: runtime.capabilities(),
+        };
+        loop {
+            match self.host.within(HELLO_MAX, self.insist(HELLO, &hello)).await {
+                Ok(Ok(HelloAnswer::Order(order))) => return Ok(order),
+                Ok(Ok(HelloAnswer::Wait)) => {}
+                Ok(Ok(HelloAnswer::Burn { reason })) => return Err(Outcome::Burnt(reason)),
+                Ok(Err(why)) => return Err(Outcome::Burnt(why)),
+                Err(_) => return Err(Outcome::Unreachable),
+            }
+        }
+    }
+
+    async fn follow(
+        self: Arc<Self>,
+        order: Arc<Order>,
+        runtime: Arc<dyn PodRuntime>,
+        mut leave: impl Future<Output = ()> + Unpin,
+    ) -> Outcome {
+        let (events, mut happened) = mpsc::unbounded_channel();
+        let jobs = Jobs { session: self.clone(), runtime, order: order.clone(), events };
+        let (mut engine, mut effects) = Engine::new(&order, self.booted_us);
+        jobs.job("look", |jobs| async move { jobs.look().await });
+        let mut left = false;
+        loop {
+            for effect in effects {
+                if let Effect::End(outcome) = effect {
+                    return outcome;
+                }
+                jobs.perform(effect);
+            }
+            let event = if left {
+                happened.recv().await
+            } else {
+                match race(happened.recv(), &mut leave).await {
+                    Either::Left(event) => event,
+                    Either::Right(()) => {
+                        left = true;
+                        Some(Event::Leave)
+                    }
+                }
+            };
+            // `jobs` holds a sender: there is always another event.
+            effects = event.map(|event| engine.apply(event, self.host.clock.utc().0)).unwrap_or_default();
+        }
+    }
+
+    /// Asks until there is an answer. The text of a refusal is an error.
+    async fn insist<Q: Serialize, A: DeserializeOwned>(&self, path: &str, question: &Q) -> Result<A, String> {
+        let mut wait = RETRY_FIRST;
+        loop {
+            match self.ask(path, question).await {
+                Ok(answer) => return Ok(answer),
+                Err(Failure::Refused(why)) => return Err(why),
+                Err(Failure::Transient(why)) => tracing::debug!(path, why, "the cell does not answer"),
+            }
+            self.host.clock.sleep(wait).await;
+            wait = (wait * 2).min(RETRY_MAX);
+        }
+    }
+
+    async fn ask<Q: Serialize, A: DeserializeOwned>(&self, path: &str, question: &Q) -> Result<A, Failure> {
+        let body = serde_json::to_vec(question).map_err(|e| Failure::Refused(e.to_string()))?;
+        self.call(path, body).await
+    }
+
+    async fn call<A: DeserializeOwned>(&self, path: &str, body: Vec<u8>) -> Result<A, Failure> {
+        let request = Request::post(path)
+            .header(header::AUTHORIZATION, format!("Bearer {}", self.token))
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(Body::from(body))
+            .map_err(|e| Failure::Refused(e.to_string()))?;
+        let exchange = async {
+            let response = self.host.net.call(&self.cell, request).await?;
+            let status = response.status();
+            let body = Limited::new(response.into_body(), ANSWER_MAX).collect().await;
+            Ok::<_, NetError>((status, body.map_err(|_| NetError::Broken)?.to_bytes()))
+        };
+        let answered = self.host.within(CALL_MAX, exchange).await;
+        let (status, body) = answered
+            .map_err(|e| Failure::Transient(e.to_string()))?
+            .map_err(|e| Failure::Transient(e.to_string()))?;
+        match status {
+            StatusCode::OK => serde_json::from_slice(&body).map_err(|e| Failure::Refused(e.to_string())),
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT => {
+                Err(Failure::Transient(status.to_string()))
+            }
+            status if status.is_client_error() => {
+                Err(Failure::Refused(format!("{status}: {}", String::from_utf8_lossy(&body))))
+            }
+            status => Err(Failure::Transient(status.to_string())),
+        }
+    }
+}
+
+impl Jobs {
+    /// Starts work that ends with the conversation.
+    fn job<F>(&self, name: &'static str, work: impl FnOnce(Jobs) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let (over, work) = (self.events.clone(), work(self.clone()));
+        self.session.host.spawn(name, async move {
+            race(over.closed(), work).await;
+        });
+    }
+
+    /// Tells the engine. Nobody listens after the end.
+    fn tell(&self, event: Event) {
+        let _ = self.events.send(event);
+    }
+
+    fn perform(&self, effect: Effect) {
+        match effect {
+            Effect::Prepare => self.job("prepare", |jobs| async move {
+                let prepared = jobs.runtime.prepare(jobs.order.clone()).await;
+                // The gate is told the status of now.
+                jobs.tell(Event::Seen(Box::new(jobs.runtime.seen())));
+                jobs.tell(Event::Prepared(prepared));
+            }),
+            Effect::PassGate(status) => self.job("gate", |jobs| async move { jobs.gate(*status).await }),
+            Effect::Go => self.job("go", |jobs| async move { jobs.runtime.go().await }),
+            Effect::ShipLogs(containers) => {
+                for container in containers {
+                    self.job("log", |jobs| async move { jobs.ship(container).await });
+                }
+            }
+            Effect::Report(telling) => self.job("report", |jobs| async move { jobs.report(*telling).await }),
+            Effect::Watch(seen) => self.job("watch", |jobs| async move { jobs.watch(seen).await }),
+            Effect::Annotate(annotations) => self.runtime.annotate(&annotations),
+            Effect::Stop { grace_ms } => {
+                self.job("stop", |jobs| async move { jobs.runtime.stop(grace_ms).await });
+            }
+            Effect::Wake(at) => self.job("wake", |jobs| async move {
+                let left = u64::try_from(at - jobs.session.host.clock.utc().0).unwrap_or(0);
+                jobs.session.host.clock.sleep(Duration::from_micros(left)).await;
+                jobs.tell(Event::Woken);
+            }),
+            // The caller ends with it.
+            Effect::End(_) => {}
+        }
+    }
+
+    async fn look(&self) {
+        let mut change = 0;
+        loop {
+            self.runtime.changed(change).await;
+            let seen = self.runtime.seen();
+            change = seen.change.max(change + 1);
+            self.tell(Event::Seen(Box::new(seen)));
+        }
+    }
+
+    async fn gate(&self, status: k8s_openapi::api::core::v1::PodStatus) {
+        let start =
+            Start { speaker: self.session.speaker.clone(), attempt: self.order.attempt.clone(), status };
+        match self.session.insist::<_, StartAnswer>(START, &start).await {
+            Ok(answer) => self.tell(Event::Gate(answer)),
+            Err(why) => self.tell(Event::Refused(why)),
+        }
+    }
+
+    async fn report(&self, telling: Telling) {
+        let Telling { seq, status, last, timings } = telling;
+        let (speaker, attempt) = (self.session.speaker.clone(), self.order.attempt.clone());
+        let report = Report { speaker, attempt, seq, status, last, timings };
+        match self.session.ask::<_, Desired>(REPORT, &report).await {
+            Ok(desired) => self.tell(Event::Reported(desired)),
+            Err(Failure::Transient(why)) => {
+                tracing::debug!(why, "a report is not answered");
+                self.tell(Event::ReportLost);
+            }
+            Err(Failure::Refused(why)) => self.tell(Event::Refused(why)),
+        }
+    }
+
+    async fn watch(&self, seen: Desired) {
+        let (speaker, attempt) = (self.session.speaker.clone(), self.order.attempt.clone());
+        let watch = Watch { speaker, attempt, seen, wait_ms: WATCH_MS };
+        match self.session.insist::<_, Desired>(WATCH, &watch).await {
+            Ok(desired) => self.tell(Event::Watched(desired)),
+            Err(why) => self.tell(Event::Refused(why)),
+        }
+    }
+
+    /// Sends a container's log as it grows, from where the cell is.
+    async fn ship(&self, container: String) {
+        let Speaker { machine, nonce } = &self.session.speaker;
+        let path = format!("{LOGS}/{machine}/{nonce}/{}/{container}", self.order.attempt);
+        let (mut offset, mut wait) = (0, RETRY_FIRST);
+        loop {
+            self.runtime.log_grown(&container, offset).await;
+            let chunk = self.runtime.log(&container, offset);
+            if chunk.bytes.is_empty() {
+                if chunk.complete {
+                    break;
+                }
+                continue;
+            }
+            let end = offset + chunk.bytes.len() as u64;
+            match self.session.call::<LogAnswer>(&format!("{path}?offset={offset}"), chunk.bytes).await {
+                Ok(answer) => {
+                    wait = RETRY_FIRST;
+                    offset = answer.next;
+                    if chunk.complete && offset == end {
+                        break;
+                    }
+                }
+                Err(Failure::Transient(why)) => {
+                    tracing::debug!(container, why, "a log is not taken");
+                    self.session.host.clock.sleep(wait).await;
+                    wait = (wait * 2).min(RETRY_MAX);
+                }
+                Err(Failure::Refused(why)) => {
+                    tracing::warn!(container, why, "the cell does not take this log");
+                    break;
+                }
+            }
+        }
+        self.tell(Event::Delivered(container));
+    }
+}
+
+#[cfg(test)]
+mod tests;
