@@ -8,6 +8,7 @@ use bytes::Bytes;
 use tokio::sync::Notify;
 
 pub mod files;
+pub mod memory;
 pub mod serve;
 
 /// Names one container's log.

@@ -199,6 +199,7 @@ async fn pass(cell: &Arc<Inner>, key: &ObjectKey, rows: &BTreeSet<RowKey>) -> Re
         }
         if cell.store.finalize(&view).await? {
             ring(cell, &view);
+            cell.machines_wake();
             return Ok(());
         }
         let foreign =
@@ -225,7 +226,7 @@ async fn settle(cell: &Arc<Inner>, view: &View, decision: Decision, now_us: i64)
     }
     let timers = lock(&cell.runs.timers).get(&view.run.key).cloned().unwrap_or_default();
     let write = effects::write(view, decision, timers, now_us)?;
-    let timer_us = write.timer_us;
+    let (timer_us, deletes) = (write.timer_us, !write.deletes.is_empty());
     let ended = write.status.as_ref().is_some_and(|s| is_done(s) && !is_done(&view.run.value["status"]));
     let applied = cell.store.run_apply(view, write).await?;
     {
@@ -237,6 +238,10 @@ async fn settle(cell: &Arc<Inner>, view: &View, decision: Decision, now_us: i64)
     }
     cell.metrics.pass(applied.committed);
     ring(cell, view);
+    if deletes {
+        // A Pod that is gone revokes its attempt, which says nothing in the machine's own row.
+        cell.machines_wake();
+    }
     if ended && let Some(run) = &applied.run {
         trace::ended(view, run);
         cell.metrics.run_ended(run);
@@ -250,7 +255,6 @@ fn ring(cell: &Inner, view: &View) {
         cell.signals.ring(&attempt.id);
         cell.signals.ring(&attempt.machine);
     }
-    cell.machines_wake();
 }
 
 /// Puts what the engine needs into the next look.

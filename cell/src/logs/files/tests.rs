@@ -1,5 +1,6 @@
 use bytes::Bytes;
 
+use super::super::memory::Memory;
 use super::*;
 
 fn id(container: &str) -> LogId {
@@ -14,7 +15,11 @@ fn id(container: &str) -> LogId {
 #[tokio::test]
 async fn a_repeated_or_overlapping_chunk_changes_nothing() {
     let folder = tempfile::tempdir().unwrap();
-    let logs = Files::new(folder.path(), LOG_BYTES_MAX);
+    repeated(&*Files::new(folder.path(), LOG_BYTES_MAX)).await;
+    repeated(&Memory::default()).await;
+}
+
+async fn repeated(logs: &dyn LogSink) {
     let log = id("step-a");
     assert!(logs.read(&log, 0, 10).await.unwrap().is_none());
     assert_eq!(logs.append(&log, 0, Bytes::from_static(b"one\ntwo\n")).await.unwrap(), 8);
@@ -23,6 +28,12 @@ async fn a_repeated_or_overlapping_chunk_changes_nothing() {
     assert!(matches!(logs.append(&log, 20, Bytes::from_static(b"x")).await, Err(LogError::Gap { next: 14 })));
     let chunk = logs.read(&log, 4, 100).await.unwrap().unwrap();
     assert_eq!((&chunk.bytes[..], chunk.ended), (&b"two\nthree\n"[..], false));
+    logs.end(&log).await.unwrap();
+    logs.append(&log, 14, Bytes::from_static(b"late")).await.unwrap();
+    let chunk = logs.read(&log, 4, 100).await.unwrap().unwrap();
+    assert_eq!((&chunk.bytes[..], chunk.ended), (&b"two\nthree\n"[..], true));
+    logs.remove_pod("acme", "default", "uid-1").await.unwrap();
+    assert!(logs.read(&log, 0, 10).await.unwrap().is_none());
 }
 
 #[tokio::test]
