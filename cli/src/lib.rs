@@ -4,8 +4,15 @@
 //! **May use:** gateway, cell, agent, and what they use.
 //! **Invariants:** standard output is data, standard error is talk; exit code 0 says that what was asked came
 //! true, 1 that it did not, 64 that it was asked wrongly; nothing is left behind.
-//! **Read in this order:** [`arguments`], [`up`], [`demo`].
+//! **Read in this order:** [`arguments`], [`run`], [`up`], [`demo`].
 
+pub mod arguments;
 pub mod client;
 pub mod demo;
+pub mod doctor;
 pub mod documents;
+mod images;
+mod keys;
+mod kubeconfig;
+pub mod run;
+pub mod up;

@@ -21,7 +21,7 @@ use tokio::net::TcpListener;
 
 use crate::client::Access;
 use crate::keys::{self, Keys};
-use crate::{images, kubeconfig, secrets};
+use crate::{images, kubeconfig};
 
 /// The cells of a local installation: id and region.
 pub const CELLS: [(&str, &str); 2] = [("us-central1", "us-central1"), ("europe-west1", "europe-west1")];
@@ -121,13 +121,16 @@ fn start_cell(
         "{} is missing: the program that runs steps must stand beside this one (cargo x builds it)",
         entrypoint.display()
     );
-    let sources = images::sources(options.images.as_deref());
+    let layout = options.images.as_deref();
     let settings = local::Settings {
         program,
         arguments: vec!["agent".into()],
         cell: for_agents.clone(),
         data: data.join("machines").join(cell),
-        agent: json!({"entrypoint": entrypoint, "images": sources, "image_data": data.join("images")}),
+        agent: json!({
+            "entrypoint": entrypoint,
+            "images": images::for_agents(&data.join("images"), layout),
+        }),
     };
     let config = cell::Config {
         cell: cell.to_owned(),
@@ -143,9 +146,9 @@ fn start_cell(
         host: host.clone(),
         store: store.clone(),
         provider: local::Local::new(host.clone(), settings),
-        sink: cell::logs::Files::new(&data.join("logs"), LOG_BYTES_MAX),
-        images: images::registry(&sources, host),
-        secrets: Arc::new(secrets::Vaulted(vault.clone())),
+        sink: cell::logs::files::Files::new(&data.join("logs"), LOG_BYTES_MAX),
+        images: images::for_cell(host, layout),
+        secrets: Arc::new(cell::secrets::Vaulted(vault.clone())),
         engine: cell::Engine {
             taskrun: tekton::engine::taskrun::decide,
             pipelinerun: tekton::engine::pipelinerun::decide,

@@ -9,10 +9,13 @@ use base::host::Mono;
 
 use crate::server::Server;
 
+pub mod bench;
+pub mod clients;
+pub mod demo;
 pub mod examples;
-
+pub mod golden;
 pub mod images;
-
+pub mod verify;
 /// The build folder (`target/`), where everything that can be made again is kept.
 pub fn build_dir() -> Result<PathBuf> {
     // target/debug/x -> target; tests run from target/debug/deps

@@ -17,6 +17,28 @@ struct Arguments {
 enum Command {
     /// Build the stand-in container images from Debian's packages.
     Images,
+    /// Build everything and run the demo.
+    Demo {
+        /// Files to submit.
+        files: Vec<PathBuf>,
+    },
+    /// Install what tests need and run every test.
+    Verify,
+    /// Replay answers recorded from the reference implementation.
+    Golden {
+        /// Another folder of the same format.
+        #[arg(long)]
+        dir: Option<PathBuf>,
+        /// Only this group; its failures are named.
+        group: Option<String>,
+    },
+    /// Run the real kubectl and tkn against a server.
+    Clients,
+    /// Measure: start, steps, chain, burst, creates, idle, history.
+    Bench {
+        /// Which measurement.
+        name: String,
+    },
     /// Run the example files for real.
     Examples {
         /// Another folder of the same format.

@@ -1,0 +1,61 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+/// Tekton's API and semantics, without a Kubernetes cluster.
+#[derive(Parser)]
+#[command(name = "cella", version, about, arg_required_else_help = true)]
+pub struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// Which log lines to print on standard error: `info`, or for example `cell=debug,warn`.
+    #[arg(long, global = true, default_value = "warn", env = "CELLA_LOG")]
+    pub log: String,
+    /// Send spans to this OTLP/HTTP collector, for example `http://127.0.0.1:4318`.
+    #[arg(long, global = true, env = "CELLA_OTLP")]
+    pub otlp: Option<String>,
+}
+
+/// What `cella` can do.
+#[derive(Subcommand)]
+pub enum Command {
+    /// Start a whole installation on this host, and stay.
+    Up(Up),
+    /// Start an installation, run an example for two tenants, and leave nothing behind.
+    Demo(Demo),
+    /// Say what this host offers, and what to do about what is missing.
+    Doctor,
+}
+
+/// Arguments of `up`.
+#[derive(clap::Args)]
+pub struct Up {
+    /// Folder in which everything is kept.
+    #[arg(long, default_value = ".cella")]
+    pub data: PathBuf,
+    /// Port of the gateway on 127.0.0.1; 0 for a free one.
+    #[arg(long, default_value_t = 6443)]
+    pub port: u16,
+    /// Tenant to have; may be repeated.
+    #[arg(long = "tenant", default_values = ["acme", "globex"])]
+    pub tenants: Vec<String>,
+    /// Folder of an OCI image layout that answers for all registries.
+    #[arg(long)]
+    pub images: Option<PathBuf>,
+    /// Most machines that each cell runs at one time.
+    #[arg(long, default_value_t = 32)]
+    pub machines: usize,
+}
+
+/// Arguments of `demo`.
+#[derive(clap::Args)]
+pub struct Demo {
+    /// Files to submit; the built-in example when there are none.
+    pub files: Vec<PathBuf>,
+    /// Folder of an OCI image layout that answers for all registries.
+    #[arg(long)]
+    pub images: Option<PathBuf>,
+}

@@ -1,0 +1,30 @@
+//! The `cella` executable.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use cli::arguments::Arguments;
+
+fn main() -> ExitCode {
+    // The supervisor of a pod is this very program, single-threaded, before anything else has started; and so is
+    // the agent of a local machine, which reads its settings from standard input.
+    match std::env::args().nth(1).as_deref() {
+        Some("supervisor") => agent::supervisor_main(),
+        Some("agent") => return agent::process::main(),
+        _ => {}
+    }
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::from(64) } else { ExitCode::SUCCESS };
+        }
+    };
+    match cli::run::run(&arguments) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

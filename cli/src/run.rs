@@ -1,0 +1,124 @@
+//! Doing what the command line says.
+
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use base::real;
+use base::telemetry::{self, Telemetry};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::arguments::{Arguments, Command, Demo, Up};
+use crate::demo::{self, Act, Screen};
+use crate::{doctor, up};
+
+/// Runs the command inside a runtime.
+///
+/// # Errors
+/// What went wrong, for people.
+pub fn run(arguments: &Arguments) -> Result<ExitCode> {
+    if let Command::Doctor = arguments.command {
+        return Ok(doctor::run());
+    }
+    // reqwest and rustls share one provider of cryptography; it is named here, once.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let outcome = runtime.block_on(async {
+        let settings = Telemetry {
+            service: "cella",
+            filter: arguments.log.clone(),
+            json: false,
+            otlp: arguments.otlp.clone(),
+        };
+        let _telemetry = telemetry::start(&settings)?;
+        match &arguments.command {
+            Command::Up(options) => stay(options).await,
+            Command::Demo(options) => show(options).await,
+            Command::Doctor => Ok(ExitCode::SUCCESS),
+        }
+    });
+    runtime.shutdown_background();
+    outcome
+}
+
+async fn stay(options: &Up) -> Result<ExitCode> {
+    let (host, jobs) = real::host();
+    let running = up::start(
+        &up::Options {
+            data: options.data.clone(),
+            port: options.port,
+            tenants: options.tenants.clone(),
+            images: options.images.clone(),
+            machines_max: options.machines,
+        },
+        &host,
+        jobs.clone(),
+    )
+    .await?;
+    running.announce()?;
+    println!("gateway: https://{}", running.address);
+    for (cell, region) in up::CELLS {
+        println!("cell: {cell} in {region}");
+    }
+    for (tenant, _, path) in &running.tenants {
+        println!("tenant {tenant}: export KUBECONFIG={}", path.display());
+    }
+    println!("stop with Ctrl-C");
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let asked = base::host::race(interrupt.recv(), terminate.recv());
+    let code = match base::host::race(asked, jobs.panicked()).await {
+        base::host::Either::Left(_) => ExitCode::SUCCESS,
+        // A bug: what it was is printed; going on would hide it.
+        base::host::Either::Right(()) => ExitCode::FAILURE,
+    };
+    running.stop().await;
+    Ok(code)
+}
+
+async fn show(options: &Demo) -> Result<ExitCode> {
+    let objects = demo::read(&options.files)?;
+    let folder = std::env::temp_dir().join(format!("cella-demo.{}", std::process::id()));
+    let (host, jobs) = real::host();
+    let running = up::start(
+        &up::Options {
+            data: folder.clone(),
+            port: 0,
+            tenants: vec!["acme".into(), "globex".into()],
+            images: options.images.clone(),
+            machines_max: 32,
+        },
+        &host,
+        jobs,
+    )
+    .await;
+    let played = match &running {
+        Ok(running) => play(running, &objects, &host).await,
+        Err(_) => Ok(true),
+    };
+    let outcome = match running {
+        Ok(running) => {
+            running.stop().await;
+            played
+        }
+        Err(error) => Err(error),
+    };
+    std::fs::remove_dir_all(&folder).with_context(|| format!("cannot remove {}", folder.display()))?;
+    Ok(if outcome? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+async fn play(running: &up::Running, objects: &[serde_json::Value], host: &base::host::Host) -> Result<bool> {
+    let screen = Screen::default();
+    screen.line(&format!("gateway at https://{}, cells in us-central1 and europe-west1", running.address));
+    let mut acts = running.tenants.iter().zip([Some("europe-west1"), None]).map(|((tenant, access, path), regions)| Act {
+        tenant: tenant.clone(),
+        access: access.clone(),
+        regions: regions.map(str::to_owned),
+        kubeconfig: path.clone(),
+    });
+    let (first, second) = (acts.next().context("a tenant")?, acts.next().context("two tenants")?);
+    let both = futures_util::future::join(
+        demo::play(&first, objects, host, &screen),
+        demo::play(&second, objects, host, &screen),
+    );
+    let (first, second) = both.await;
+    Ok(first? & second?)
+}

@@ -1,0 +1,79 @@
+//! How many TaskRuns can be created durably, admission included.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Result;
+use cli::client::Client;
+use futures_util::future::try_join_all;
+use store::backend::{Backend, Op, Pre, RequestId, RowKey, Table, Txn};
+
+use super::{Bench, quantile, taskrun};
+use crate::commands::Clock;
+use crate::server::Options;
+
+const TIME: Duration = Duration::from_secs(5);
+const MANY: usize = 32;
+
+/// Creates at 1 and at 32 clients, and what 32 writers reach on the bare store.
+pub async fn run(options: &Options) -> Result<String> {
+    let bench = Bench::new(options).await?;
+    // Pending runs are stored, placed and left alone: only the create is measured.
+    let (one, _) = clients(&bench, 1, "one").await?;
+    let (many, mut latencies) = clients(&bench, MANY, "many").await?;
+    let size = taskrun("x", 1, &["true"]).to_string().len() + 1500;
+    drop(bench);
+    let bare = bare(size).await?;
+    Ok(format!(
+        "per_second_1={one:.0} per_second_32={many:.0} p99_ms_32={:.1} share={:.2}",
+        quantile(&mut latencies, 0.99),
+        many / bare,
+    ))
+}
+
+async fn clients(bench: &Bench, count: usize, prefix: &str) -> Result<(f64, Vec<f64>)> {
+    let began = Arc::new(Clock::now());
+    let work = (0..count).map(|client| {
+        let (began, host) = (began.clone(), bench.host.clone());
+        let access = bench.server.access("acme").clone();
+        let prefix = prefix.to_owned();
+        async move {
+            let connection = Client::connect(&access, &host).await?;
+            let path = "/apis/tekton.dev/v1/namespaces/default/taskruns";
+            let mut latencies = Vec::new();
+            while began.elapsed() < TIME {
+                let mut run = taskrun(&format!("{prefix}-{client}-{}", latencies.len()), 1, &["true"]);
+                run["spec"]["status"] = "TaskRunPending".into();
+                let before = Clock::now();
+                connection.json(http::Method::POST, path, Some(&run)).await?;
+                latencies.push(before.elapsed().as_secs_f64() * 1000.0);
+            }
+            anyhow::Ok(latencies)
+        }
+    });
+    let all: Vec<f64> = try_join_all(work).await?.into_iter().flatten().collect();
+    Ok((all.len() as f64 / began.elapsed().as_secs_f64(), all))
+}
+
+/// Rows of the same size, 32 writers, straight into the store.
+async fn bare(size: usize) -> Result<f64> {
+    let folder = tempfile::tempdir()?;
+    let (host, _jobs) = base::real::host();
+    let store = store::embedded::open(folder.path(), &host)?;
+    let began = Arc::new(Clock::now());
+    let work = (0..MANY).map(|writer| {
+        let (store, host, began) = (store.clone(), host.clone(), began.clone());
+        async move {
+            let mut count = 0_usize;
+            while began.elapsed() < TIME {
+                let key = RowKey::new(Table::Object, "t/runs", format!("default/{writer}-{count}"));
+                let op = Op::Put { key, pre: Pre::Absent, owner: None, body: vec![b'x'; size].into(), prev: None };
+                store.txn(Txn { id: RequestId(host.id()), name: "bare", ops: vec![op] }).await?;
+                count += 1;
+            }
+            anyhow::Ok(count)
+        }
+    });
+    let total: usize = try_join_all(work).await?.into_iter().sum();
+    Ok(total as f64 / began.elapsed().as_secs_f64())
+}

@@ -1,0 +1,126 @@
+//! How long runs take, through the whole system, warm.
+
+use anyhow::{Context, Result};
+use futures_util::future::try_join_all;
+use serde_json::json;
+
+use super::{Bench, quantile, taskrun};
+use crate::commands::Clock;
+use crate::server::Options;
+
+const WARM: usize = 3;
+const ROUNDS: usize = 40;
+const FEW: usize = 10;
+
+/// A one-step TaskRun: to its first log byte, and to its end as a watcher sees it.
+pub async fn start(options: &Options) -> Result<String> {
+    let bench = Bench::new(options).await?;
+    let (mut first, mut done) = (Vec::new(), Vec::new());
+    let before = commits(&bench).await?;
+    for round in 0..WARM + ROUNDS {
+        let name = format!("start-{round}");
+        let began = bench.now_us();
+        bench.create("taskruns", &taskrun(&name, 1, &["echo", "hello"])).await?;
+        let byte = first_byte(&bench, &name);
+        let end = bench.done("taskruns", &name);
+        let (byte, end) = futures_util::future::try_join(byte, async { end.await.map(|_| bench.now_us()) }).await?;
+        if round >= WARM {
+            first.push((byte - began) as f64 / 1000.0);
+            done.push((end - began) as f64 / 1000.0);
+        }
+    }
+    // What follows the end (the machine's row) is counted too.
+    bench.host.clock.sleep(std::time::Duration::from_millis(500)).await;
+    let commits = (commits(&bench).await? - before) / (WARM + ROUNDS) as f64;
+    Ok(format!(
+        "first_byte_p50_ms={:.1} first_byte_p99_ms={:.1} done_p50_ms={:.1} commits={commits:.1}",
+        quantile(&mut first, 0.5),
+        quantile(&mut first, 0.99),
+        quantile(&mut done, 0.5),
+    ))
+}
+
+/// Commits of the server so far, heartbeats left out.
+async fn commits(bench: &Bench) -> Result<f64> {
+    let response = bench.client.send(http::Method::GET, "/metrics", None).await?;
+    let text = http_body_util::BodyExt::collect(response.into_body()).await?.to_bytes();
+    let text = String::from_utf8_lossy(&text);
+    let counts = text.lines().filter(|l| l.starts_with("store_commits_total{") && !l.contains("heartbeat"));
+    Ok(counts.filter_map(|l| l.rsplit(' ').next()?.parse::<f64>().ok()).sum())
+}
+
+async fn first_byte(bench: &Bench, name: &str) -> Result<i64> {
+    let pod = format!("/api/v1/namespaces/default/pods/{name}-pod");
+    loop {
+        match bench.client.lines(&format!("{pod}/log?container=step-s0&follow=true")).await {
+            Ok(mut lines) => {
+                lines.next().await?.context("the log is empty")?;
+                return Ok(bench.now_us());
+            }
+            // The pod is made a moment after the run.
+            Err(_) => bench.host.clock.sleep(std::time::Duration::from_millis(1)).await,
+        }
+    }
+}
+
+/// A TaskRun of 20 steps, and beside it the same containers raw.
+pub async fn steps(options: &Options) -> Result<String> {
+    let bench = Bench::new(options).await?;
+    let mut done = Vec::new();
+    for round in 0..WARM + FEW {
+        let name = format!("steps-{round}");
+        let began = bench.now_us();
+        bench.create("taskruns", &taskrun(&name, 20, &["true"])).await?;
+        bench.done("taskruns", &name).await?;
+        if round >= WARM {
+            done.push((bench.now_us() - began) as f64 / 1000.0);
+        }
+    }
+    Ok(format!("done_p50_ms={:.1}", quantile(&mut done, 0.5)))
+}
+
+/// Three one-step tasks in a row.
+pub async fn chain(options: &Options) -> Result<String> {
+    let bench = Bench::new(options).await?;
+    let mut done = Vec::new();
+    let task = |name: &str, after: &[&str]| {
+        let steps = json!([{"name": "s", "image": "busybox", "command": ["true"]}]);
+        json!({"name": name, "runAfter": after, "taskSpec": {"steps": steps}})
+    };
+    for round in 0..WARM + FEW {
+        let name = format!("chain-{round}");
+        let tasks = [task("a", &[]), task("b", &["a"]), task("c", &["b"])];
+        let run = json!({
+            "apiVersion": "tekton.dev/v1",
+            "kind": "PipelineRun",
+            "metadata": {"name": name},
+            "spec": {"pipelineSpec": {"tasks": tasks}},
+        });
+        let began = bench.now_us();
+        bench.create("pipelineruns", &run).await?;
+        bench.done("pipelineruns", &name).await?;
+        if round >= WARM {
+            done.push((bench.now_us() - began) as f64 / 1000.0);
+        }
+    }
+    Ok(format!("done_p50_ms={:.1}", quantile(&mut done, 0.5)))
+}
+
+/// 50 one-step TaskRuns at once.
+pub async fn burst(options: &Options) -> Result<String> {
+    let bench = Bench::new(options).await?;
+    bench.create("taskruns", &taskrun("warm", 1, &["true"])).await?;
+    bench.done("taskruns", "warm").await?;
+    let began = Clock::now();
+    let runs = (0..50).map(|n| {
+        let bench = &bench;
+        async move {
+            let name = format!("burst-{n}");
+            bench.create("taskruns", &taskrun(&name, 1, &["true"])).await?;
+            bench.done("taskruns", &name).await
+        }
+    });
+    let ended = try_join_all(runs).await?.len();
+    let seconds = began.elapsed().as_secs_f64();
+    Ok(format!("per_second={:.1} slowest_s={seconds:.2}", ended as f64 / seconds))
+}
