@@ -8,10 +8,11 @@ use cli::arguments::Arguments;
 fn main() -> ExitCode {
     // The supervisor of a pod is this very program, single-threaded, before anything else has started; and so is
     // the agent of a local machine, which reads its settings from standard input.
-    match std::env::args().nth(1).as_deref() {
-        Some("supervisor") => agent::supervisor_main(),
-        Some("agent") => return agent::process::main(),
-        _ => {}
+    if let Some(code) = agent::supervisor_main() {
+        return code;
+    }
+    if std::env::args().nth(1).as_deref() == Some("agent") {
+        return agent::process::main();
     }
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,

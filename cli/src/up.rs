@@ -248,6 +248,10 @@ impl Running {
             tracing::warn!(?late, "some jobs did not end in time");
         }
         let _ = fs::remove_file(self.data.join("ready.json"));
-        agent::sweep(&self.data.join("machines"));
+        for (cell, _) in CELLS {
+            if let Err(error) = agent::sweep(&self.data.join("machines").join(cell)) {
+                tracing::warn!(%error, cell, "not everything of dead machines could be removed");
+            }
+        }
     }
 }

@@ -21,7 +21,7 @@ use crate::cell::{CELL, owner_key};
 use crate::object::{self, ObjectKey, scope};
 use crate::records::{cell, due, tenant};
 
-pub use found::found;
+pub use found::{TEKTON, found};
 
 const SETTLE_PAUSE: Duration = Duration::from_millis(50);
 const SETTLE_TRIES: u32 = 100;

@@ -53,6 +53,13 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Images => commands::images::run().map(|()| true),
+        Command::Demo { files } => commands::demo::run(&files),
+        Command::Verify => commands::verify::run(),
+        Command::Golden { dir, group } => {
+            commands::golden::run(&dir.unwrap_or_else(|| commands::shared().join("golden")), group.as_deref())
+        }
+        Command::Clients => commands::clients::run(),
+        Command::Bench { name } => commands::bench::run(&name),
         Command::Examples { dir, only } => commands::examples::run(
             &dir.unwrap_or_else(|| commands::shared().join("examples")),
             only.as_deref(),

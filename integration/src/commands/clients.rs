@@ -10,7 +10,7 @@ use crate::commands::{Clock, Tools};
 use crate::server::{Options, Server};
 
 const HELLO: &str = "apiVersion: tekton.dev/v1\nkind: TaskRun\nmetadata:\n  name: NAME\nspec:\n  taskSpec:\n    steps:\n      - name: one\n        image: busybox\n        script: |\n          echo hello from one\n      - name: two\n        image: alpine\n        script: |\n          SCRIPT\n";
-const TASK: &str = "apiVersion: tekton.dev/v1\nkind: Task\nmetadata:\n  name: greet\nspec:\n  params:\n    - name: who\n      default: world\n  steps:\n    - name: say\n      image: busybox\n      script: |\n        echo \"hi $(params.who)\"\n";
+const TASK: &str = "apiVersion: tekton.dev/v1\nkind: Task\nmetadata:\n  name: greet\nspec:\n  params:\n    - name: who\n      type: string\n      default: world\n  steps:\n    - name: say\n      image: busybox\n      script: |\n        echo \"hi $(params.who)\"\n";
 const PIPELINE: &str = "apiVersion: tekton.dev/v1\nkind: Pipeline\nmetadata:\n  name: greetings\nspec:\n  tasks:\n    - name: first\n      taskRef:\n        name: greet\n    - name: second\n      runAfter: [first]\n      taskRef:\n        name: greet\n";
 
 /// One tenant's clients.
