@@ -341,7 +341,8 @@ impl Engine {
         if let Some(until) = masked {
             effects.push(Effect::Wake(until));
         }
-        if !may && !(over && masked.is_none()) {
+        let last = over && masked.is_none();
+        if !may && !last {
             return;
         }
         let since = self.untold_since.unwrap_or(now);
@@ -352,7 +353,6 @@ impl Engine {
         self.seq += 1;
         self.untold_since = None;
         self.told = Some(shown.clone());
-        let last = over && masked.is_none();
         self.under_way = Some(last);
         let telling = Telling { seq: self.seq, status: shown, last, timings: self.timings.clone() };
         effects.push(Effect::Report(Box::new(telling)));

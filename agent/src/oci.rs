@@ -91,9 +91,9 @@ struct Pod {
     probes: BTreeMap<u64, tokio::sync::oneshot::Sender<i32>>,
     next_probe: u64,
     stopping: bool,
-    /// Somebody listens to the supervisor.
-    attended: bool,
-    /// The supervisor is gone.
+    /// A supervisor was started, and some process of the pod may be left.
+    supervised: bool,
+    /// The supervisor has said its last word.
     gone: bool,
 }
 
@@ -264,11 +264,8 @@ impl Inner {
             pod.link = None;
             pod.network.take()
         });
-        let attended = self.pod().attended;
-        if attended {
-            // Bounded: what is left is swept by the next agent.
-            let _ = self.host.within(KILL_MAX, self.until(|pod| pod.gone)).await;
-        }
+        // Bounded: what is left is swept by the next agent.
+        let _ = self.host.within(KILL_MAX, self.until(|pod| !pod.supervised)).await;
         let (groups, data) = (self.groups.clone(), self.settings.data.clone());
         let clean = move || {
             drop(network);

@@ -3,6 +3,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -25,11 +26,20 @@ impl Living {
     /// # Errors
     /// When another agent lives in it.
     pub fn claim(data: &Path) -> io::Result<Self> {
-        fs::create_dir_all(data)?;
-        let file = OpenOptions::new().create(true).truncate(false).write(true).open(data.join(LOCK))?;
-        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            Ok(lock) => Ok(Self { _lock: lock }),
-            Err((_, error)) => Err(error.into()),
+        loop {
+            fs::create_dir_all(data)?;
+            let path = data.join(LOCK);
+            let file = match OpenOptions::new().create(true).truncate(false).write(true).open(&path) {
+                // Somebody sweeps it at this moment.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                opened => opened?,
+            };
+            let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, error)| error)?;
+            // A lock on a file that was removed in between keeps nobody out.
+            let there = fs::metadata(&path).map(|m| m.ino());
+            if there.is_ok_and(|ino| lock.metadata().is_ok_and(|m| m.ino() == ino)) {
+                return Ok(Self { _lock: lock });
+            }
         }
     }
 }

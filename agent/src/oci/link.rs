@@ -32,8 +32,9 @@ struct Socket(Arc<OwnedFd>);
 
 impl Drop for Socket {
     fn drop(&mut self) {
-        // The supervisor reads EOF and exits; the kernel does the rest. Already gone is fine.
-        let _ = shutdown(self.0.as_raw_fd(), Shutdown::Both);
+        // The supervisor reads EOF and exits; the kernel does the rest. Already gone is fine. What it says is
+        // still read: its process id may be on its way.
+        let _ = shutdown(self.0.as_raw_fd(), Shutdown::Write);
     }
 }
 
@@ -42,20 +43,28 @@ pub type Events = mpsc::UnboundedReceiver<Event>;
 
 impl Link {
     /// Starts a supervisor and waits until the pod's namespaces are there. `program` is executed with the
-    /// argument `supervisor`.
+    /// argument `supervisor`. `ended` is called when no process of the pod is left, also when this future is
+    /// dropped before it completes.
     ///
     /// # Errors
     /// When it cannot be started, or says why the pod cannot be set up.
-    pub async fn start(program: PathBuf, setup: Setup) -> io::Result<(Self, Events)> {
+    pub async fn start(
+        program: PathBuf,
+        setup: Setup,
+        ended: impl FnOnce() + Send + 'static,
+    ) -> io::Result<(Self, Events)> {
+        let ended = Ended(Some(ended));
         let (ours, theirs) =
             socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
         let socket = Socket(Arc::new(ours));
         let (say, mut events) = mpsc::unbounded_channel();
         let reader = socket.0.clone();
         // A thread of its own that lives as long as the supervisor: PDEATHSIG counts threads, not processes.
-        std::thread::Builder::new()
-            .name("supervisor".into())
-            .spawn(move || attend(&program, theirs, &reader, &say))?;
+        let attend = move || {
+            let _ended = ended;
+            attend(&program, theirs, &reader, &say);
+        };
+        std::thread::Builder::new().name("supervisor".into()).spawn(attend)?;
         wire::send(socket.0.as_fd(), &Request::Setup(setup), &[])?;
         let (mut pid, mut ready) = (None, false);
         while pid.is_none() || !ready {
@@ -90,6 +99,17 @@ impl Link {
     }
 }
 
+/// Calls when it is dropped, however that comes.
+struct Ended<F: FnOnce()>(Option<F>);
+
+impl<F: FnOnce()> Drop for Ended<F> {
+    fn drop(&mut self) {
+        if let Some(call) = self.0.take() {
+            call();
+        }
+    }
+}
+
 /// The life of one supervisor, on a thread of its own.
 fn attend(program: &Path, theirs: OwnedFd, socket: &OwnedFd, say: &mpsc::UnboundedSender<Event>) {
     let mut command = Command::new(program);
@@ -110,9 +130,8 @@ fn attend(program: &Path, theirs: OwnedFd, socket: &OwnedFd, say: &mpsc::Unbound
         if let Event::Spawned { pid: spawned } = &event {
             pid = Some(*spawned);
         }
-        if say.send(event).is_err() {
-            break;
-        }
+        // Somebody who does not listen any more still wants everything to end.
+        let _ = say.send(event);
     }
     let _ = shutdown(socket.as_raw_fd(), Shutdown::Both);
     if let Some(pid) = pid {

@@ -161,12 +161,12 @@ async fn set_up(inner: &Arc<Inner>, order: &Arc<Order>) -> io::Result<()> {
     let run = settings.data.join("run");
     fs::create_dir_all(&run)?;
     let setup = Setup { hostname: hostname(order), run, runtime: settings.runtime.clone() };
-    let (link, events) = Link::start(settings.program.clone(), setup).await?;
+    inner.change(|pod| pod.supervised = true);
+    let supervised = inner.clone();
+    let ended = move || supervised.change(|pod| pod.supervised = false);
+    let (link, events) = Link::start(settings.program.clone(), setup, ended).await?;
     let link = Arc::new(link);
-    inner.change(|pod| {
-        pod.link = Some(link.clone());
-        pod.attended = true;
-    });
+    inner.change(|pod| pod.link = Some(link.clone()));
     let follower = inner.clone();
     inner.host.spawn("supervisor-events", async move { events::follow(follower, events).await });
     let attach = attach(inner, order, link.pid);

@@ -39,10 +39,11 @@ type Shared = State<Arc<Cell>>;
 
 impl Cell {
     pub fn new(host: &Host, order: Order) -> Arc<Self> {
+        let annotations = order.pod.metadata.annotations.clone().unwrap_or_default();
         Arc::new(Self {
             told: Mutex::default(),
             order,
-            desired: watch::Sender::new(Desired::default()),
+            desired: watch::Sender::new(Desired { annotations, ..Desired::default() }),
             gate: Mutex::new(StartAnswer::Go),
             host: host.clone(),
         })

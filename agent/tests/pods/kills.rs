@@ -1,1 +1,106 @@
-//! later
+//! Agents and supervisors that are killed at any moment leave nothing running.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::process::{Child, Command, Stdio};
+
+use protocol::order::Network;
+use serde_json::json;
+
+use crate::cell::{Cell, order, sh};
+use crate::host::{AGENT, config, eventually, machine, shared, traces};
+
+fn spawn(machine: &str, cell: &str) -> Child {
+    let mut agent = Command::new(AGENT).stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+    let line = serde_json::to_string(&config(machine, cell)).unwrap();
+    writeln!(agent.stdin.as_mut().unwrap(), "{line}").unwrap();
+    agent
+}
+
+/// A pod of containers that do their best to stay.
+fn stubborn() -> protocol::order::Order {
+    let script =
+        "trap '' TERM; (setsid sh -c 'trap \"\" TERM; sleep 1000' &) ; echo up; while :; do sleep 1000; done";
+    let spec = json!({"containers": [sh("step-a", script), sh("step-b", script)]});
+    order(spec, BTreeMap::new())
+}
+
+#[tokio::test]
+async fn an_agent_killed_at_any_moment_leaves_nothing_running() {
+    let (host, _jobs) = base::real::host();
+    let address = format!("unix:{}", shared().dir.path().join("kills.sock").display());
+    let mut order = stubborn();
+    order.network = Network::Nat;
+    Cell::new(&host, order).serve(&address);
+    // From before the first word to long after the containers run.
+    for round in 0..24u64 {
+        let name = machine(&format!("kill-{round}"));
+        let mut agent = spawn(&name, &address);
+        host.clock.sleep(std::time::Duration::from_millis(round * 5)).await;
+        agent.kill().unwrap();
+        agent.wait().unwrap();
+        let processes = || traces(&name).iter().all(|t| !t.starts_with("process")).then_some(());
+        eventually(&format!("round {round}: all its processes are gone"), processes).await;
+        // A child that was being started holds the agent's lock for a moment more.
+        let swept = || {
+            agent::sweep(&shared().dir.path().join("machines")).unwrap();
+            traces(&name).is_empty().then_some(())
+        };
+        eventually(&format!("round {round}: the sweep removes all traces"), swept).await;
+    }
+}
+
+#[tokio::test]
+async fn a_supervisor_that_is_killed_fails_its_pod() {
+    let (host, _jobs) = base::real::host();
+    let address = format!("unix:{}", shared().dir.path().join("supervisor.sock").display());
+    let cell = Cell::new(&host, stubborn());
+    cell.serve(&address);
+    let name = machine("supervisor");
+    let mut agent = spawn(&name, &address);
+    eventually("it runs", || (cell.text("step-b") == "up\n").then_some(())).await;
+    let supervisor = traces(&name).into_iter().find(|t| t.contains("supervisor")).unwrap();
+    let pid = supervisor.split(' ').nth(1).unwrap().to_owned();
+    assert!(Command::new("kill").args(["-9", &pid]).status().unwrap().success());
+    eventually("the pod has failed", || (cell.status()["phase"] == "Failed").then_some(())).await;
+    assert_eq!(cell.state("step-a")["terminated"]["exitCode"], 137);
+    assert!(agent.wait().unwrap().success());
+    assert_eq!(traces(&name), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn an_agent_whose_input_ends_cleans_up_and_leaves() {
+    let (host, _jobs) = base::real::host();
+    let address = format!("unix:{}", shared().dir.path().join("leave.sock").display());
+    let cell = Cell::new(&host, stubborn());
+    cell.serve(&address);
+    let name = machine("leave");
+    let mut agent = spawn(&name, &address);
+    eventually("it runs", || (cell.text("step-b") == "up\n").then_some(())).await;
+    drop(agent.stdin.take());
+    assert!(agent.wait().unwrap().success());
+    assert_eq!(traces(&name), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn twenty_pods_at_once_end_and_leave_nothing() {
+    let (host, _jobs) = base::real::host();
+    let address = format!("unix:{}", shared().dir.path().join("many.sock").display());
+    let spec = json!({"containers": [sh("step-a", "echo a"), sh("step-b", "echo b")]});
+    let mut order = order(spec, BTreeMap::new());
+    order.network = Network::Nat;
+    let cells: Vec<_> = (0..20)
+        .map(|n| {
+            let (cell, at) = (Cell::new(&host, order.clone()), format!("{address}.{n}"));
+            cell.serve(&at);
+            (cell, machine(&format!("many-{n}")), at)
+        })
+        .collect();
+    let mut agents: Vec<Child> = cells.iter().map(|(_, name, at)| spawn(name, at)).collect();
+    for ((cell, name, _), agent) in cells.iter().zip(&mut agents) {
+        eventually("it ends", || agent.try_wait().unwrap()).await;
+        assert_eq!(cell.status()["phase"], "Succeeded", "{name}: {}", cell.status());
+        assert_eq!((cell.text("step-a"), cell.text("step-b")), ("a\n".into(), "b\n".into()));
+        assert_eq!(traces(name), Vec::<String>::new());
+    }
+}

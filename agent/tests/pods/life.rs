@@ -32,3 +32,133 @@ async fn a_pod_runs_and_is_reported_to_its_end() {
         assert!(told.reports.last().unwrap().timings.contains_key(timing), "{timing}");
     }
 }
+
+#[tokio::test]
+async fn volumes_users_and_surroundings_are_as_the_pod_says() {
+    let script = "set -e; cat /files/a/b; cat /annotations/ready; readlink /links/step; \
+        touch /work/made && stat -c %a /work; stat -c %a /files/a/b; id -u; id -g; id -G; \
+        hostname; pwd; echo $HOME $FROM_IMAGE $LITERAL $SECRET; test ! -e /hidden; \
+        cat /proc/self/status | grep SigIgn; grep -c lo: /proc/net/dev; ls /sub; df /mem | tail -1 | grep -c tmpfs; \
+        test -w /dev/shm; grep -q pod /etc/hosts; test -d /etc/planted";
+    let mut step = sh("step-a", script);
+    step["env"] = json!([{"name": "LITERAL", "value": "x"}]);
+    step["args"] = json!([]);
+    step["workingDir"] = json!("/work/deep/er");
+    step["securityContext"] = json!({"runAsUser": 1000});
+    step["volumeMounts"] = json!([
+        {"name": "files", "mountPath": "/files"},
+        {"name": "annotations", "mountPath": "/annotations"},
+        {"name": "links", "mountPath": "/links"},
+        {"name": "work", "mountPath": "/work"},
+        {"name": "work", "mountPath": "/sub", "subPath": "x/y"},
+        {"name": "mem", "mountPath": "/mem"},
+        {"name": "work", "mountPath": "/trap/planted"},
+    ]);
+    let file = File { path: "a/b".into(), content: "Y29udGVudAo=".into(), mode: 0o444 };
+    let volumes = BTreeMap::from([
+        ("files".to_owned(), Volume::Files { files: vec![file], secret: true }),
+        ("annotations".into(), Volume::Downward { items: BTreeMap::from([("ready".into(), "r".into())]) }),
+        ("links".into(), Volume::Links { links: BTreeMap::from([("step".into(), "/over/there".into())]) }),
+        ("work".into(), Volume::Empty { memory: false, limit: None }),
+        ("mem".into(), Volume::Empty { memory: true, limit: Some(1 << 20) }),
+    ]);
+    let spec = json!({"containers": [step], "securityContext": {"fsGroup": 77}});
+    let mut order = order(spec, volumes);
+    order.pod.metadata.annotations = Some(BTreeMap::from([("r".into(), "READY\n".into())]));
+    order.secret_env = BTreeMap::from([("step-a".into(), BTreeMap::from([("SECRET".into(), "s3".into())]))]);
+    order.working_dirs = vec!["/work/other".into()];
+    let (cell, _) = pod("volumes", order).await;
+    let text = cell.text("step-a");
+    let lines: Vec<&str> = text.lines().collect();
+    let wanted = [
+        "content",
+        "READY",
+        "/over/there",
+        "2777",
+        "444",
+        "1000",
+        "1001",
+        "1001 10 77",
+        "pod",
+        "/work/deep/er",
+        "/home/app yes x s3",
+        "SigIgn:\t0000000000000000",
+        "1",
+        "1",
+    ];
+    assert_eq!(lines, wanted, "{}", cell.status());
+    assert_eq!(cell.state("step-a")["terminated"]["exitCode"], 0);
+    assert!(!std::path::Path::new("/etc/planted").exists());
+}
+
+#[tokio::test]
+async fn annotations_arrive_while_the_pod_runs_and_a_stop_ends_it() {
+    let (host, _jobs) = base::real::host();
+    let mut step = sh(
+        "step-a",
+        "while ! test -s /annotations/ready; do sleep 0.01; done; cat /annotations/ready; sleep 100",
+    );
+    step["volumeMounts"] = json!([{"name": "annotations", "mountPath": "/annotations"}]);
+    let items = BTreeMap::from([("ready".to_owned(), "r".to_owned())]);
+    let volumes = BTreeMap::from([("annotations".to_owned(), Volume::Downward { items })]);
+    let cell = Cell::new(&host, order(json!({"containers": [step]}), volumes));
+    let name = machine("annotate");
+    let (running, config) = (cell.clone(), config(&name, &format!("local:{name}")));
+    let (say, outcome) = tokio::sync::oneshot::channel();
+    host.spawn("agent", async move { drop(say.send(running.run(config).await)) });
+    eventually("it runs", || cell.state("step-a")["running"].is_object().then_some(())).await;
+    cell.desired.send_modify(|d| drop(d.annotations.insert("r".into(), "READY\n".into())));
+    eventually("the annotation is seen", || (cell.text("step-a") == "READY\n").then_some(())).await;
+    // busybox's sh as PID 1 does not heed TERM: KILL comes after the grace.
+    cell.desired.send_modify(|d| d.stop = Some(Stop { reason: "cancelled".into(), grace_ms: 50 }));
+    assert_eq!(outcome.await.unwrap(), Outcome::Reported);
+    assert_eq!(cell.state("step-a")["terminated"]["exitCode"], 137);
+    assert_eq!(crate::host::traces(&name), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn nothing_starts_behind_a_closed_gate() {
+    let (host, _jobs) = base::real::host();
+    let cell = Cell::new(&host, order(json!({"containers": [sh("step-a", "echo never")]}), BTreeMap::new()));
+    *cell.gate.lock().unwrap() = StartAnswer::Revoked;
+    let name = machine("gate");
+    assert_eq!(cell.run(config(&name, &format!("local:{name}"))).await, Outcome::Revoked);
+    let told = cell.told.lock().unwrap();
+    assert_eq!((told.starts, told.reports.len(), told.logs.len()), (1, 0, 0));
+}
+
+#[tokio::test]
+async fn sidecars_are_ready_before_the_steps_and_end_after_them() {
+    let mut native =
+        sh("proxy", "echo up; trap 'exit 0' TERM; touch /shared/up; while :; do sleep 0.01; done");
+    native["restartPolicy"] = json!("Always");
+    native["startupProbe"] = json!({"exec": {"command": ["test", "-e", "/shared/up"]}});
+    let mut plain = sh("sidecar-web", "mkdir /www; echo hi > /www/index.html; httpd -f -p 8080 -h /www");
+    plain["readinessProbe"] = json!({"httpGet": {"port": 8080, "path": "/index.html"}});
+    let mut step = sh(
+        "step-a",
+        "test -e /shared/up && until wget -qO- http://127.0.0.1:8080/ 2>/dev/null; do sleep 0.05; done",
+    );
+    for container in [&mut native, &mut step] {
+        container["volumeMounts"] = json!([{"name": "shared", "mountPath": "/shared"}]);
+    }
+    let volumes = BTreeMap::from([("shared".to_owned(), Volume::Empty { memory: false, limit: None })]);
+    let spec = json!({"initContainers": [native], "containers": [step, plain]});
+    let (host, _jobs) = base::real::host();
+    let cell = Cell::new(&host, order(spec, volumes));
+    let name = machine("sidecars");
+    let (running, config) = (cell.clone(), config(&name, &format!("local:{name}")));
+    let (say, outcome) = tokio::sync::oneshot::channel();
+    host.spawn("agent", async move { drop(say.send(running.run(config).await)) });
+    eventually("the step ends", || cell.state("step-a")["terminated"].is_object().then_some(())).await;
+    assert_eq!(cell.state("step-a")["terminated"]["exitCode"], 0, "{}", cell.text("step-a"));
+    assert_eq!(cell.text("step-a"), "hi\n");
+    let status = cell.status();
+    assert_eq!(status["phase"], "Running");
+    let ready = || (cell.status()["containerStatuses"][1]["ready"] == true).then_some(());
+    eventually("the sidecar is ready", ready).await;
+    cell.desired.send_modify(|d| d.stop = Some(Stop { reason: "done".into(), grace_ms: 2000 }));
+    assert_eq!(outcome.await.unwrap(), Outcome::Reported);
+    assert_eq!(cell.state("proxy")["terminated"]["exitCode"], 0);
+    assert_eq!(crate::host::traces(&name), Vec::<String>::new());
+}

@@ -170,7 +170,7 @@ fn run(mut command: Command, log: &Path) -> Result<(), String> {
 fn last_error(log: &Path) -> Option<String> {
     let text = fs::read_to_string(log).ok()?;
     let lines = text.lines().filter_map(|l| serde_json::from_str::<Value>(l).ok());
-    let error = lines.filter(|l| l["level"] == "error").last()?;
+    let error = lines.rev().find(|l| l["level"] == "error")?;
     error["msg"].as_str().map(str::to_owned)
 }
 
