@@ -84,6 +84,8 @@ pub fn attach(pid: i32, machine: &str) -> io::Result<Attached> {
     host.configure(&name, outside)?;
     let configure = move || -> io::Result<()> {
         setns(inside, CloneFlags::CLONE_NEWNET)?;
+        // Only the loopback keeps its IPv6: nothing else would be translated.
+        let _ = fs::write(format!("/proc/sys/net/ipv6/conf/{INSIDE}/disable_ipv6"), "1");
         let pod = Netlink::open()?;
         pod.configure(INSIDE, address)?;
         pod.default_route(outside)

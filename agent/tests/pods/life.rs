@@ -162,3 +162,58 @@ async fn sidecars_are_ready_before_the_steps_and_end_after_them() {
     assert_eq!(cell.state("proxy")["terminated"]["exitCode"], 0);
     assert_eq!(crate::host::traces(&name), Vec::<String>::new());
 }
+
+/// Median, in milliseconds.
+fn median_ms(mut figures: Vec<i64>) -> f64 {
+    figures.sort_unstable();
+    figures[figures.len() / 2] as f64 / 1000.0
+}
+
+#[tokio::test]
+async fn the_first_byte_comes_soon_after_the_order_and_at_once_after_the_gate() {
+    let (host, _jobs) = base::real::host();
+    let (mut from_order, mut from_gate) = (Vec::new(), Vec::new());
+    for round in 0..12 {
+        let mut order = order(json!({"containers": [sh("step-a", "echo first")]}), BTreeMap::new());
+        order.network = protocol::order::Network::Nat;
+        let cell = Cell::new(&host, order);
+        let name = machine(&format!("soon-{round}"));
+        assert_eq!(cell.run(config(&name, &format!("local:{name}"))).await, Outcome::Reported);
+        let told = cell.told.lock().unwrap();
+        let first = told.first_byte_us.unwrap();
+        from_order.push(first - told.ordered_us.unwrap());
+        from_gate.push(first - told.gate_us.unwrap());
+    }
+    let (from_order, from_gate) = (median_ms(from_order), median_ms(from_gate));
+    println!("first byte: {from_order} ms after the order, {from_gate} ms after the gate");
+    // Far above what an idle machine needs: creating containers takes most of it, and must be over by then.
+    assert!(from_gate < from_order / 2.0, "{from_gate} ms after the gate, {from_order} ms after the order");
+}
+
+#[tokio::test]
+async fn pods_have_a_way_out_and_reach_nothing_of_this_host() {
+    let (host, _jobs) = base::real::host();
+    // Something to reach on every address of this host.
+    let listener = tokio::net::TcpListener::bind("0.0.0.0:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    host.spawn("listener", async move { while listener.accept().await.is_ok() {} });
+    let addresses = std::process::Command::new("hostname").arg("-I").output().unwrap();
+    let addresses = String::from_utf8(addresses.stdout).unwrap();
+    let own: Vec<&str> = addresses.split_whitespace().filter(|a| a.contains('.')).collect();
+    let tries: String =
+        own.iter().map(|a| format!("nc -w 1 {a} {port} </dev/null && echo reached {a}; ")).collect();
+    let script = format!(
+        "ip -4 route | grep -c ^default; gateway=$(ip -4 route | sed -n 's/^default via \\([0-9.]*\\).*/\\1/p'); \
+         nc -w 1 $gateway {port} </dev/null && echo reached the gateway; \
+         nc -w 1 127.0.0.1 {port} </dev/null && echo reached loopback; {tries} \
+         nc -w 1 169.254.169.254 80 </dev/null && echo reached metadata; ip -6 addr show eth0 | grep -c inet6; exit 0"
+    );
+    let mut order = order(
+        json!({"containers": [sh("step-a", &format!("{{ {script}; }} 2>/dev/null"))]}),
+        BTreeMap::new(),
+    );
+    order.network = protocol::order::Network::Nat;
+    let (cell, _) = pod("network", order).await;
+    assert_eq!(cell.text("step-a"), "1\n0\n");
+    assert!(cell.status()["podIP"].as_str().unwrap().starts_with("10.201."));
+}
