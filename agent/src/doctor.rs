@@ -89,3 +89,6 @@ fn nat() -> Check {
     };
     check("network", false, found, "install nftables or iptables: without it steps have only their loopback")
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use base::host::Host;
+use base::telemetry::{self, Telemetry};
 use serde::{Deserialize, Serialize};
 
 use crate::engine::Outcome;
@@ -39,9 +40,16 @@ pub struct Config {
     /// An external OCI runtime (runc, crun) instead of the built-in one.
     #[serde(default)]
     pub runtime: Option<PathBuf>,
+    /// Which lines to print on standard error, as `tracing` filters.
+    #[serde(default = "warnings")]
+    pub log: String,
     /// Program that is the supervisor when its first argument says so; this very executable when absent.
     #[serde(default)]
     pub supervisor: Option<PathBuf>,
+}
+
+fn warnings() -> String {
+    "warn".into()
 }
 
 /// Why an agent cannot run at all.
@@ -117,6 +125,9 @@ pub fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    // On standard error, which is that of whoever started this agent. Without it an agent works as well.
+    let settings = Telemetry { service: "agent", filter: config.log.clone(), json: false, otlp: None };
+    let _telemetry = telemetry::start(&settings).inspect_err(|error| eprintln!("agent: {error}")).ok();
     // One thread: an agent waits nearly always.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let outcome = match runtime {

@@ -82,6 +82,22 @@ pub fn run(program: &Program) -> End {
     end
 }
 
+/// Exit code when a signal ends the step before its program runs: that of the reference.
+const ENDED_BY_SIGNAL: i32 = 2;
+
+/// While there is no program, a signal that asks to end does end this process. As the init of its container it
+/// would ignore such a signal otherwise, and only KILL would end a step that waits for its turn.
+pub fn end_on_signals() {
+    extern "C" fn end(_: libc::c_int) {
+        // SAFETY: `_exit` may be called in a signal handler.
+        unsafe { libc::_exit(ENDED_BY_SIGNAL) }
+    }
+    for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM] {
+        // SAFETY: the handler touches nothing, and lives as long as the program.
+        unsafe { libc::signal(signal, end as extern "C" fn(libc::c_int) as libc::sighandler_t) };
+    }
+}
+
 /// Blocks all signals, so that they can be waited for.
 fn block_signals() -> libc::sigset_t {
     // SAFETY: the set is filled before it is used; blocking signals in the only thread has no preconditions.

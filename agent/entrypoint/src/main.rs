@@ -3,7 +3,7 @@
 //!
 //! **For:** the containers of a Pod; placed there by the agent (or copied by `init`).
 //! **May use:** no crate of ours; static, so that it runs in any image, `scratch` included, as any user.
-//! **Invariants:** files written for later steps appear at once with their content (rename); waiting is by
+//! **Invariants:** what a later step reads is complete before the file that tells it to go appears; waiting is by
 //! inotify, with a slow look as a safety net; whatever happens, the post file or its `.err` is written.
 //! **Read in this order:** [`flags`], [`run`], [`wait`], [`child`], [`message`].
 

@@ -17,6 +17,7 @@ const TASK_ARTIFACTS: &str = "/tekton/artifacts/provenance.json";
 
 /// Runs the step and returns the exit code of the container.
 pub fn run(flags: &Flags) -> u8 {
+    child::end_on_signals();
     let own = &flags.step_metadata_dir;
     if !own.is_empty() {
         for folder in ["results", "artifacts"] {
@@ -75,8 +76,11 @@ fn prepared(flags: &Flags) -> Result<Prepared, String> {
         words.extend(references::expand(argument)?);
     }
     let mut env = Vec::new();
-    for (name, value) in std::env::vars() {
-        if value.contains("$(steps.") {
+    for (name, value) in std::env::vars_os() {
+        // What is not UTF-8 holds no reference, and is passed on as it is.
+        if let (Ok(name), Ok(value)) = (name.into_string(), value.into_string())
+            && value.contains("$(steps.")
+        {
             env.push((name, references::replace(&value)?));
         }
     }

@@ -46,6 +46,7 @@ pub fn config(machine: &str, cell: &str) -> Config {
         images: sources(),
         entrypoint: Some(PathBuf::from("/bin/busybox")),
         runtime: None,
+        log: "warn".into(),
         supervisor: Some(PathBuf::from(AGENT)),
     }
 }
