@@ -26,10 +26,23 @@ pub fn run() -> ExitCode {
         line(check.name, check.good, check.needed, &check.found, &check.remedy);
     }
     let sync = disk_sync_ms(20);
-    let text = sync.map_or("cannot be measured".to_owned(), |ms| format!("p50 {ms:.2} ms for a synchronous write"));
-    line("disk", sync.is_some_and(|ms| ms < 20.0), false, &text, "a slow disk slows every change; put the data folder on a local one");
+    let text =
+        sync.map_or("cannot be measured".to_owned(), |ms| format!("p50 {ms:.2} ms for a synchronous write"));
+    line(
+        "disk",
+        sync.is_some_and(|ms| ms < 20.0),
+        false,
+        &text,
+        "a slow disk slows every change; put the data folder on a local one",
+    );
     let free = std::net::TcpListener::bind(("127.0.0.1", 6443)).is_ok();
-    line("port 6443", free, false, if free { "free" } else { "in use" }, "choose another one: cella up --port 7443");
+    line(
+        "port 6443",
+        free,
+        false,
+        if free { "free" } else { "in use" },
+        "choose another one: cella up --port 7443",
+    );
     if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 

@@ -108,12 +108,15 @@ async fn show(options: &Demo) -> Result<ExitCode> {
 async fn play(running: &up::Running, objects: &[serde_json::Value], host: &base::host::Host) -> Result<bool> {
     let screen = Screen::default();
     screen.line(&format!("gateway at https://{}, cells in us-central1 and europe-west1", running.address));
-    let mut acts = running.tenants.iter().zip([Some("europe-west1"), None]).map(|((tenant, access, path), regions)| Act {
-        tenant: tenant.clone(),
-        access: access.clone(),
-        regions: regions.map(str::to_owned),
-        kubeconfig: path.clone(),
-    });
+    let mut acts =
+        running.tenants.iter().zip([Some("europe-west1"), None]).map(|((tenant, access, path), regions)| {
+            Act {
+                tenant: tenant.clone(),
+                access: access.clone(),
+                regions: regions.map(str::to_owned),
+                kubeconfig: path.clone(),
+            }
+        });
     let (first, second) = (acts.next().context("a tenant")?, acts.next().context("two tenants")?);
     let both = futures_util::future::join(
         demo::play(&first, objects, host, &screen),

@@ -63,19 +63,22 @@ pub struct Running {
 pub async fn start(options: &Options, host: &Host, jobs: Arc<RealJobs>) -> Result<Running> {
     let data = prepare(&options.data)?;
     let keys = keys::load_or_make(&data, host)?;
-    let store: Store = store::embedded::open(&data.join("home"), host).context("cannot open the store")?;
+    let embedded = store::embedded::open(&data.join("home"), host).context("cannot open the store")?;
+    let (counted, commits) = store::counted::Counted::new(embedded);
+    let store: Store = counted;
     let vault = Arc::new(Vault::new(&keys.vault));
     for (cell, region) in CELLS {
         start_cell(cell, region, options, &data, host, &keys, &store, &vault)?;
     }
     let names = ["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
     let tls = base::tls::load_or_make(&data.join("tls"), &names)?;
-    let listener = TcpListener::bind(("127.0.0.1", options.port))
-        .await
-        .with_context(|| format!("port {} of this host cannot be used; choose another with --port", options.port))?;
+    let listener = TcpListener::bind(("127.0.0.1", options.port)).await.with_context(|| {
+        format!("port {} of this host cannot be used; choose another with --port", options.port)
+    })?;
     let address = format!("127.0.0.1:{}", listener.local_addr()?.port());
     let tenants = TenantStore::new(store.clone(), host.clone());
-    let app = gateway::App::new(host.clone(), tenants, vault, keys.tokens.clone(), AUDIENCE, &keys.peer);
+    let app =
+        gateway::App::new(host.clone(), tenants, vault, keys.tokens.clone(), AUDIENCE, &keys.peer, commits);
     let (router, clock, listening) = (gateway::router(app), host.clock.clone(), jobs.clone());
     host.spawn("gateway", async move {
         if let Err(error) = base::serve::https(listener, tls.server, router, clock, listening).await {
@@ -199,7 +202,8 @@ async fn await_heartbeats(host: &Host, store: &Store) -> Result<()> {
     let all = async {
         let mut bell = store.bell(store::backend::Table::Cell, "cells");
         loop {
-            let reads = CELLS.iter().map(|(cell, _)| store::backend::Read::Get(store::records::cell::row(cell)));
+            let reads =
+                CELLS.iter().map(|(cell, _)| store::backend::Read::Get(store::records::cell::row(cell)));
             let snapshot = store.snapshot(store::backend::At::Latest, reads.collect()).await?;
             if snapshot.answers.iter().all(|answer| !answer.rows.is_empty()) {
                 return anyhow::Ok(());
@@ -219,7 +223,9 @@ async fn tenant(
     keys: &Keys,
 ) -> Result<Access> {
     let id = TenantId::parse(name)?;
-    store::tenant::found(store, host, &id, Vec::new()).await.with_context(|| format!("cannot make tenant {name}"))?;
+    store::tenant::found(store, host, &id, Vec::new())
+        .await
+        .with_context(|| format!("cannot make tenant {name}"))?;
     let caller = Caller { tenant: id, user: format!("{name}-admin"), groups: Vec::new(), role: Role::Admin };
     let token = keys.tokens.issue(&caller, AUDIENCE, host.clock.utc().0, TOKEN_LIFE_S)?;
     Ok(Access { address: address.to_owned(), authority_pem: authority_pem.to_owned(), token })

@@ -31,6 +31,8 @@ pub struct App {
     pub believed: Believed,
     /// What was done.
     pub counts: Counts,
+    /// What was committed.
+    pub commits: Arc<store::counted::Counts>,
     /// Cells that are being woken.
     waking: Mutex<BTreeMap<String, bool>>,
 }
@@ -86,6 +88,7 @@ impl App {
         keys: KeySet,
         audience: &str,
         peer_token: &str,
+        commits: Arc<store::counted::Counts>,
     ) -> Arc<Self> {
         Arc::new(Self {
             host,
@@ -96,6 +99,7 @@ impl App {
             peer_token: peer_token.to_owned(),
             believed: Believed::default(),
             counts: Counts::default(),
+            commits,
             waking: Mutex::default(),
         })
     }

@@ -127,7 +127,7 @@ async fn serve(
             return Ok(answer::bytes(
                 StatusCode::OK,
                 "text/plain; version=0.0.4",
-                app.counts.text().into_bytes(),
+                (app.counts.text() + &app.commits.text()).into_bytes(),
             ));
         }
         _ => {}

@@ -10,6 +10,7 @@
 pub mod backend;
 mod bells;
 pub mod cell;
+pub mod counted;
 pub mod embedded;
 pub mod memory;
 pub mod object;
