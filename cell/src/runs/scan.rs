@@ -21,6 +21,12 @@ pub(super) async fn scan(cell: &Arc<Inner>, bucket: u32) {
     let mut bell = cell.store.due_bell(bucket);
     know_timers(cell, bucket).await;
     loop {
+        // With enough to do, looking for more only costs: who finishes something wakes us.
+        if super::backlog(cell).0 >= BACKLOG_MAX {
+            bells.more.store(true, Ordering::Relaxed);
+            race(bells.wake.notified(), cell.host.clock.sleep(SAFETY)).await;
+            continue;
+        }
         let now_us = cell.host.clock.utc().0;
         let wait = match cell.store.due_scan(bucket, now_us, LIMIT).await {
             Ok(found) => {
@@ -44,6 +50,9 @@ pub(super) async fn scan(cell: &Arc<Inner>, bucket: u32) {
         race(told, cell.host.clock.sleep(wait)).await;
     }
 }
+
+/// More waiting keys than this are not looked for.
+const BACKLOG_MAX: usize = 2 * super::WORKERS;
 
 /// Timers that another life of this cell has set: a run that ends must not leave one behind.
 async fn know_timers(cell: &Arc<Inner>, bucket: u32) {

@@ -80,8 +80,9 @@ impl Bench {
 
 /// A TaskRun whose steps each run `script`.
 pub(crate) fn taskrun(name: &str, steps: usize, command: &[&str]) -> Value {
-    let steps: Vec<_> =
-        (0..steps).map(|n| json!({"name": format!("s{n}"), "image": "busybox", "command": command})).collect();
+    let steps: Vec<_> = (0..steps)
+        .map(|n| json!({"name": format!("s{n}"), "image": "busybox", "command": command}))
+        .collect();
     json!({"apiVersion": "tekton.dev/v1", "kind": "TaskRun", "metadata": {"name": name}, "spec": {"taskSpec": {"steps": steps}}})
 }
 

@@ -43,7 +43,9 @@ const CHECKS: [(&str, Check); 14] = [
 /// Runs the checks and prints the table; true when all passed.
 pub fn run() -> Result<bool> {
     let tools = Tools::ready()?;
-    let tkn = crate::tools::tkn(&crate::commands::build_dir()?.join("cella-tools"), &mut |line| eprintln!("{line}"))?;
+    let tkn = crate::tools::tkn(&crate::commands::build_dir()?.join("cella-tools"), &mut |line| {
+        eprintln!("{line}")
+    })?;
     let mut server = Server::start(&Options::new(tools.cella.clone(), tools.images.clone()))?;
     let clients = Clients { tools: &tools, server: &server, tkn: &tkn };
     let mut passed = 0;
@@ -74,7 +76,8 @@ impl Clients<'_> {
     fn piped(&self, arguments: &[&str], text: &str) -> Result<String> {
         let mut command = Command::new(&self.tools.kubectl);
         command.arg("--kubeconfig").arg(self.server.kubeconfig("acme")).args(arguments);
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
         std::io::Write::write_all(&mut child.stdin.take().context("no standard input")?, text.as_bytes())?;
         let output = child.wait_with_output()?;
         if !output.status.success() {
@@ -164,7 +167,10 @@ fn core_kinds(c: &Clients) -> Result<()> {
     contains(&c.kubectl(&["create", "namespace", "team"])?, "namespace/team created")?;
     c.kubectl(&["-n", "team", "create", "secret", "generic", "key", "--from-literal=a=b"])?;
     c.kubectl(&["-n", "team", "create", "configmap", "settings", "--from-literal=a=b"])?;
-    contains(&c.kubectl(&["-n", "team", "get", "serviceaccount,secret,configmap"])?, "serviceaccount/default")?;
+    contains(
+        &c.kubectl(&["-n", "team", "get", "serviceaccount,secret,configmap"])?,
+        "serviceaccount/default",
+    )?;
     let value = c.kubectl(&["-n", "team", "get", "secret", "key", "-o", "jsonpath={.data.a}"])?;
     ensure!(value == "Yg==", "the secret's value is {value:?}");
     Ok(())
@@ -187,13 +193,20 @@ fn tkn_logs(c: &Clients) -> Result<()> {
 fn tkn_cancel(c: &Clients) -> Result<()> {
     c.create(&taskrun("endless", "sleep 600"))?;
     for _ in 0..200 {
-        if c.kubectl(&["get", "tr", "endless", "-o", "jsonpath={.status.steps[1].running}"])?.contains("startedAt") {
+        if c.kubectl(&["get", "tr", "endless", "-o", "jsonpath={.status.steps[1].running}"])?
+            .contains("startedAt")
+        {
             break;
         }
         std::thread::sleep(Duration::from_millis(50));
     }
     contains(&c.tkn(&["taskrun", "cancel", "endless"])?, "TaskRun cancelled")?;
-    c.kubectl(&["wait", "--for=jsonpath={.status.conditions[0].reason}=TaskRunCancelled", "tr/endless", "--timeout=20s"])?;
+    c.kubectl(&[
+        "wait",
+        "--for=jsonpath={.status.conditions[0].reason}=TaskRunCancelled",
+        "tr/endless",
+        "--timeout=20s",
+    ])?;
     Ok(())
 }
 
@@ -212,9 +225,11 @@ fn tkn_describe(c: &Clients) -> Result<()> {
 }
 
 fn foreign(c: &Clients) -> Result<()> {
-    let text = c.tools.kubectl(c.server, "globex", &["get", "taskruns,tasks,pipelineruns", "-A", "-o", "name"])?;
+    let text =
+        c.tools.kubectl(c.server, "globex", &["get", "taskruns,tasks,pipelineruns", "-A", "-o", "name"])?;
     ensure!(text.trim().is_empty(), "another tenant sees {text}");
-    let error = c.tools.kubectl(c.server, "globex", &["get", "taskrun", "hello"]).err().context("it was found")?;
+    let error =
+        c.tools.kubectl(c.server, "globex", &["get", "taskrun", "hello"]).err().context("it was found")?;
     contains(&error.to_string(), "taskruns.tekton.dev \"hello\" not found")
 }
 
@@ -224,8 +239,10 @@ fn bad_input(c: &Clients) -> Result<()> {
     contains(&error.to_string(), "unknown field \"spec.bogus\"")?;
     let error = c.create(&taskrun("Not_A_Name", "true")).err().context("an absurd name was taken")?;
     contains(&error.to_string(), "Not_A_Name")?;
-    let strict = taskrun("nowhere", "true")
-        .replace("  name: nowhere\n", "  name: nowhere\n  annotations:\n    cella.dev/regions: mars\n    cella.dev/placement: strict\n");
+    let strict = taskrun("nowhere", "true").replace(
+        "  name: nowhere\n",
+        "  name: nowhere\n  annotations:\n    cella.dev/regions: mars\n    cella.dev/placement: strict\n",
+    );
     let error = c.create(&strict).err().context("a run for nowhere was taken")?;
     contains(&error.to_string(), "europe-west1")
 }

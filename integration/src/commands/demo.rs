@@ -21,7 +21,9 @@ pub fn run(files: &[PathBuf]) -> Result<bool> {
     let mut command = Command::new(cella);
     command.arg("demo").args(files);
     if !registry_reachable() {
-        eprintln!("no registry can be reached: ubuntu, alpine, bash, busybox and friends are stand-ins built from Debian's packages");
+        eprintln!(
+            "no registry can be reached: ubuntu, alpine, bash, busybox and friends are stand-ins built from Debian's packages"
+        );
         command.arg("--images").arg(commands::images::layout(&mut |line| eprintln!("{line}"))?);
     }
     let status = command.status().context("cannot run the demo")?;

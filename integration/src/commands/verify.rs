@@ -24,7 +24,10 @@ pub fn run() -> Result<bool> {
         let step = Clock::now();
         eprintln!("cargo {}", arguments.join(" "));
         let mut cargo = Command::new(env!("CARGO"));
-        cargo.args(arguments).current_dir(commands::workspace()).env("CARGO_TARGET_DIR", commands::build_dir()?);
+        cargo
+            .args(arguments)
+            .current_dir(commands::workspace())
+            .env("CARGO_TARGET_DIR", commands::build_dir()?);
         let status = cargo.status().context("cannot run cargo")?;
         eprintln!("cargo {}: {status} after {:.0} s", arguments[0], step.elapsed().as_secs_f64());
         if !status.success() {

@@ -25,28 +25,25 @@ impl CellStore {
     /// # Errors
     /// [`CellError::Unavailable`].
     pub async fn due_scan(&self, bucket: u32, now_us: i64, limit: usize) -> Result<DueScan, CellError> {
-        let scan = Read::Scan {
+        let scan = |from: &str, to: &str, limit: usize| Read::Scan {
             table: Table::Due,
             partition: due::partition(self.cell(), bucket),
-            from: String::new(),
-            to: String::new(),
+            from: from.to_owned(),
+            to: to.to_owned(),
             limit,
         };
-        let mut snapshot = self.snapshot(vec![scan]).await?;
-        let rows = snapshot.answers.remove(0);
+        // Timers of later may be many: only the first of them is of interest.
+        let later = format!("{:020}", now_us.saturating_add(1));
+        let mut snapshot = self.snapshot(vec![scan("", &later, limit), scan(&later, "", 1)]).await?;
+        let (rows, next) = (snapshot.answers.remove(0), snapshot.answers.remove(0));
         let mut out = DueScan { more: rows.more, ..DueScan::default() };
         for row in rows.rows {
             match due::parse(&row.key.key) {
-                Some((at_us, key)) if at_us <= now_us => out.due.push((key, row.key, row.revision)),
-                Some((at_us, _)) => {
-                    // In order of time: all the following are later.
-                    out.next_us = Some(at_us);
-                    out.more = false;
-                    break;
-                }
+                Some((_, key)) => out.due.push((key, row.key, row.revision)),
                 None => tracing::error!(key = %row.key.key, "a due row has a key that cannot be read"),
             }
         }
+        out.next_us = next.rows.first().and_then(|row| due::parse(&row.key.key)).map(|(at_us, _)| at_us);
         Ok(out)
     }
 

@@ -118,7 +118,11 @@ impl Pool {
             Ok(Snapshot { revision, answers })
         };
         let outcome = read();
-        let more = outcome.as_ref().is_ok_and(|s| s.answers.iter().any(|rows| rows.more));
+        // Only lists of objects have further pages of the same moment.
+        let paged = |(read, rows): (&Read, &Rows)| {
+            rows.more && matches!(read, Read::Scan { table: Table::Object, .. })
+        };
+        let more = outcome.as_ref().is_ok_and(|s| reads.iter().zip(&s.answers).any(paged));
         let stale = matches!((at, &outcome), (At::Exact(asked), Ok(s)) if asked != s.revision);
         match &outcome {
             Ok(snapshot) if more && !stale => {

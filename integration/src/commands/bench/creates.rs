@@ -67,7 +67,8 @@ async fn bare(size: usize) -> Result<f64> {
             let mut count = 0_usize;
             while began.elapsed() < TIME {
                 let key = RowKey::new(Table::Object, "t/runs", format!("default/{writer}-{count}"));
-                let op = Op::Put { key, pre: Pre::Absent, owner: None, body: vec![b'x'; size].into(), prev: None };
+                let op =
+                    Op::Put { key, pre: Pre::Absent, owner: None, body: vec![b'x'; size].into(), prev: None };
                 store.txn(Txn { id: RequestId(host.id()), name: "bare", ops: vec![op] }).await?;
                 count += 1;
             }

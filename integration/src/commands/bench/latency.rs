@@ -23,7 +23,8 @@ pub async fn start(options: &Options) -> Result<String> {
         bench.create("taskruns", &taskrun(&name, 1, &["echo", "hello"])).await?;
         let byte = first_byte(&bench, &name);
         let end = bench.done("taskruns", &name);
-        let (byte, end) = futures_util::future::try_join(byte, async { end.await.map(|_| bench.now_us()) }).await?;
+        let (byte, end) =
+            futures_util::future::try_join(byte, async { end.await.map(|_| bench.now_us()) }).await?;
         if round >= WARM {
             first.push((byte - began) as f64 / 1000.0);
             done.push((end - began) as f64 / 1000.0);

@@ -24,7 +24,10 @@ pub async fn idle(options: &Options) -> Result<String> {
     bench.host.clock.sleep(std::time::Duration::from_secs(3)).await;
     let pid = bench.server.pid().context("the server is gone")?;
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let kib = status.lines().find_map(|l| l.strip_prefix("VmRSS:")).and_then(|l| l.split_whitespace().next()?.parse::<f64>().ok());
+    let kib = status
+        .lines()
+        .find_map(|l| l.strip_prefix("VmRSS:"))
+        .and_then(|l| l.split_whitespace().next()?.parse::<f64>().ok());
     Ok(format!("rss_mb={:.1}", kib.context("no VmRSS")? / 1024.0))
 }
 
@@ -87,7 +90,10 @@ async fn figures(bench: &Bench, prefix: &str) -> Result<(f64, f64)> {
     }
     for _ in 0..30 {
         let began = Clock::now();
-        bench.client.json(Method::GET, "/apis/tekton.dev/v1/namespaces/default/taskruns?limit=500", None).await?;
+        bench
+            .client
+            .json(Method::GET, "/apis/tekton.dev/v1/namespaces/default/taskruns?limit=500", None)
+            .await?;
         lists.push(began.elapsed().as_secs_f64() * 1000.0);
     }
     Ok((quantile(&mut creates, 0.5), quantile(&mut lists, 0.5)))
