@@ -217,3 +217,23 @@ async fn pods_have_a_way_out_and_reach_nothing_of_this_host() {
     assert_eq!(cell.text("step-a"), "1\n0\n");
     assert!(cell.status()["podIP"].as_str().unwrap().starts_with("10.201."));
 }
+
+#[tokio::test]
+async fn twenty_steps_end_soon_after_one_another() {
+    let (host, _jobs) = base::real::host();
+    let steps: Vec<_> = (0..20).map(|n| json!({"name": format!("step-{n}"), "command": ["true"]})).collect();
+    let cell = Cell::new(&host, order(json!({"containers": steps}), BTreeMap::new()));
+    let name = machine("twenty");
+    assert_eq!(cell.run(config(&name, &format!("local:{name}"))).await, Outcome::Reported);
+    assert_eq!(cell.status()["phase"], "Succeeded");
+    let told = cell.told.lock().unwrap();
+    let timings = &told.reports.last().unwrap().timings;
+    let ordered = told.ordered_us.unwrap();
+    println!(
+        "twenty steps: created after {} ms, done after {} ms, {} reports",
+        (timings["created"] - ordered) / 1000,
+        (timings["done"] - ordered) / 1000,
+        told.reports.len()
+    );
+    assert!(told.reports.len() <= 22);
+}
