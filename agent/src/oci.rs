@@ -84,6 +84,10 @@ struct Pod {
     link: Option<Arc<Link>>,
     volumes: Arc<Volumes>,
     network: Option<Attached>,
+    /// It is being attached to the network.
+    attaching: bool,
+    /// Why that could not be.
+    unattached: Option<String>,
     images: BTreeMap<String, crate::image::Image>,
     /// Ids that the supervisor knows -> names.
     names: BTreeMap<String, String>,
@@ -91,6 +95,8 @@ struct Pod {
     probes: BTreeMap<u64, tokio::sync::oneshot::Sender<i32>>,
     next_probe: u64,
     stopping: bool,
+    /// Every trace of it shall go.
+    removed: bool,
     /// A supervisor was started, and some process of the pod may be left.
     supervised: bool,
     /// The supervisor has said its last word.
@@ -261,6 +267,7 @@ impl Inner {
     async fn remove(&self) {
         let network = self.change(|pod| {
             pod.stopping = true;
+            pod.removed = true;
             pod.link = None;
             pod.network.take()
         });

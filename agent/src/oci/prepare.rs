@@ -19,7 +19,7 @@ use super::logs::Stream;
 use super::status::{Members, State};
 use super::volumes::{Places, Volumes};
 use super::wire::{Create, Folder, Request, Setup};
-use super::{Creation, Inner, Settings, events, network, spec};
+use super::{Creation, Inner, Pod, Settings, events, network, spec};
 use crate::image::{self, Image, ImageError, PullPolicy};
 use crate::runtime::Prepared;
 
@@ -56,7 +56,12 @@ pub async fn pod(inner: &Arc<Inner>, order: Arc<Order>) -> Prepared {
             return Prepared::Stuck;
         }
     }
-    inner.until(|pod| pod.gone || !pod.created.values().any(|c| *c == Creation::Asked)).await;
+    let busy = |pod: &Pod| pod.attaching || pod.created.values().any(|c| *c == Creation::Asked);
+    inner.until(|pod| pod.gone || !busy(pod)).await;
+    if let Some(error) = inner.pod().unattached.clone() {
+        stuck(inner, "CreateContainerError", &format!("the pod's network cannot be set up: {error}"));
+        return Prepared::Stuck;
+    }
     let pod = inner.change(|pod| {
         pod.timings.insert("created".into(), inner.now());
         let config = pod.members.all.iter().any(
@@ -169,38 +174,47 @@ async fn set_up(inner: &Arc<Inner>, order: &Arc<Order>) -> io::Result<()> {
     inner.change(|pod| pod.link = Some(link.clone()));
     let follower = inner.clone();
     inner.host.spawn("supervisor-events", async move { events::follow(follower, events).await });
-    let attach = attach(inner, order, link.pid);
-    let made = async {
-        let places = places(settings);
-        fs::create_dir_all(&places.disk)?;
-        Volumes::make(order, &places, &link)
-    };
-    let (attached, volumes) = join(attach, made).await;
-    let (attached, volumes) = (attached?, volumes?);
-    let address = attached.as_ref().map(|a| a.address.to_string());
-    files(settings, order, address.as_deref())?;
-    inner.change(|pod| {
-        pod.members.ip = address;
-        pod.network = attached;
-        pod.volumes = Arc::new(volumes);
-    });
+    files(settings, order)?;
+    // Beside everything else: the kernel needs some 20 ms for it.
+    inner.change(|pod| pod.attaching = true);
+    let (attacher, theirs, pid) = (inner.clone(), order.clone(), link.pid);
+    inner.host.spawn("network", async move { attach(&attacher, &theirs, pid).await });
+    let places = places(settings);
+    fs::create_dir_all(&places.disk)?;
+    let volumes = Volumes::make(order, &places, &link)?;
+    inner.change(|pod| pod.volumes = Arc::new(volumes));
     Ok(())
 }
 
-async fn attach(inner: &Inner, order: &Order, pid: i32) -> io::Result<Option<network::Attached>> {
-    match order.network {
-        Network::None => Ok(None),
-        Network::Nat => {
-            if let Err(missing) = network::available() {
-                // Said at the start by the agent's capabilities and by `doctor`; the pod has its loopback.
-                tracing::warn!(missing, "the pod gets no network");
-                return Ok(None);
-            }
-            let machine = inner.settings.machine.clone();
-            let attached = tokio::task::spawn_blocking(move || network::attach(pid, &machine));
-            attached.await.map_err(io::Error::other)?.map(Some)
+async fn attach(inner: &Inner, order: &Order, pid: i32) {
+    let machine = inner.settings.machine.clone();
+    let attached = match (order.network, network::available()) {
+        (Network::None, _) => Ok(None),
+        (Network::Nat, Err(missing)) => {
+            // Said at the start by the agent's capabilities and by `doctor`; the pod has its loopback.
+            tracing::warn!(missing, "the pod gets no network");
+            Ok(None)
         }
-    }
+        (Network::Nat, Ok(())) => {
+            let attached = tokio::task::spawn_blocking(move || network::attach(pid, &machine)).await;
+            attached.map_err(io::Error::other).and_then(|attached| attached.map(Some))
+        }
+    };
+    let outcome = attached.and_then(|attached| {
+        let address = attached.as_ref().map_or_else(|| "127.0.0.1".to_owned(), |a| a.address.to_string());
+        hosts(&inner.settings, order, &address).map(|()| attached)
+    });
+    inner.change(|pod| {
+        pod.attaching = false;
+        match outcome {
+            Ok(attached) => {
+                pod.members.ip = attached.as_ref().map(|a| a.address.to_string());
+                // A pod that is being removed has no use for it: then it is dropped here.
+                pod.network = attached.filter(|_| !pod.removed);
+            }
+            Err(error) => pod.unattached = Some(error.to_string()),
+        }
+    });
 }
 
 fn places(settings: &Settings) -> Places<'_> {
@@ -217,25 +231,30 @@ fn hostname(order: &Order) -> String {
     name.chars().take(HOST_NAME_MAX).collect::<String>().trim_end_matches(['-', '.']).to_owned()
 }
 
-/// `/etc/hosts` and its neighbours.
-fn files(settings: &Settings, order: &Order, address: Option<&str>) -> io::Result<()> {
+/// What stands beside the containers' root file systems. `/etc/hosts` gets the pod's address when it has one.
+fn files(settings: &Settings, order: &Order) -> io::Result<()> {
     let etc = settings.data.join("etc");
     fs::create_dir_all(&etc)?;
-    let hostname = hostname(order);
-    let mut hosts = String::from("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n");
-    hosts.push_str(&format!("{}\t{hostname}\n", address.unwrap_or("127.0.0.1")));
+    fs::write(etc.join("hosts"), "")?;
+    fs::write(etc.join("hostname"), format!("{}\n", hostname(order)))?;
     let spec = order.pod.spec.clone().unwrap_or_default();
-    for alias in spec.host_aliases.iter().flatten() {
+    fs::write(etc.join("resolv.conf"), network::resolver(&spec))?;
+    fs::create_dir_all(settings.data.join("termination"))
+}
+
+/// Written into the file that may be mounted already, and before any container starts.
+fn hosts(settings: &Settings, order: &Order, address: &str) -> io::Result<()> {
+    let mut hosts = String::from("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n");
+    hosts.push_str(&format!("{address}\t{}\n", hostname(order)));
+    let aliases = order.pod.spec.as_ref().and_then(|s| s.host_aliases.as_ref());
+    for alias in aliases.into_iter().flatten() {
         hosts.push_str(&format!(
             "{}\t{}\n",
             alias.ip,
             alias.hostnames.clone().unwrap_or_default().join("\t")
         ));
     }
-    fs::write(etc.join("hosts"), hosts)?;
-    fs::write(etc.join("hostname"), format!("{hostname}\n"))?;
-    fs::write(etc.join("resolv.conf"), network::resolver(&spec))?;
-    fs::create_dir_all(settings.data.join("termination"))
+    fs::write(settings.data.join("etc/hosts"), hosts)
 }
 
 /// File for a container's termination message.
