@@ -218,7 +218,11 @@ fn resources(container: &Container, privileged: bool) -> Value {
         cpu["period"] = json!(CPU_PERIOD);
     }
     let request = named(requests, "cpu").and_then(|q| quantity::milli(&q)).or(limit);
-    cpu["shares"] = json!((request.unwrap_or(0) * 1024 / 1000).clamp(2, 262_144));
+    // Without a request the kernel's default stays: Kubernetes' minimum would be next to nothing on a host that
+    // does other work as well.
+    if let Some(milli) = request {
+        cpu["shares"] = json!((milli * 1024 / 1000).clamp(2, 262_144));
+    }
     let mut resources = json!({"cpu": cpu, "pids": {"limit": PROCESSES_MAX}});
     if let Some(bytes) = named(limits, "memory").and_then(|q| quantity::units(&q)).filter(|b| *b > 0) {
         resources["memory"] = json!({"limit": bytes});
