@@ -200,6 +200,8 @@ async fn pods_have_a_way_out_and_reach_nothing_of_this_host() {
     let addresses = std::process::Command::new("hostname").arg("-I").output().unwrap();
     let addresses = String::from_utf8(addresses.stdout).unwrap();
     let own: Vec<&str> = addresses.split_whitespace().filter(|a| a.contains('.')).collect();
+    // Not those of other tests' pods: each costs a second.
+    let own: Vec<&str> = own.into_iter().filter(|a| !a.starts_with("10.201.")).collect();
     let tries: String =
         own.iter().map(|a| format!("nc -w 1 {a} {port} </dev/null && echo reached {a}; ")).collect();
     let script = format!(
