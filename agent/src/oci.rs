@@ -280,7 +280,8 @@ impl Inner {
             if let Err(error) = groups.remove(&pause) {
                 tracing::warn!(%error, "a control group is left");
             }
-            if let Err(error) = fs::remove_dir_all(&data) {
+            // A second time for what was written while the first one went on.
+            if let Err(error) = fs::remove_dir_all(&data).or_else(|_| fs::remove_dir_all(&data)) {
                 tracing::warn!(%error, "the machine's folder is left");
             }
         };

@@ -30,13 +30,22 @@ pub async fn follow(inner: Arc<Inner>, mut events: Events) {
     let now = inner.now();
     inner.change(|pod| {
         pod.gone = true;
-        // Whoever still ran was killed with the supervisor.
-        for member in &mut pod.members.all {
-            if let State::Running(started) = member.state {
-                let message = "the pod's supervisor has ended".to_owned();
-                let end = End { code: 137, reason: "Error", message, started, finished: now };
-                member.state = State::Terminated(end);
-            }
+        // What waits will never run.
+        pod.members.stopped = true;
+        let told: Vec<String> = {
+            let told = pod.created.iter().filter(|(_, creation)| **creation == Creation::Started);
+            told.filter_map(|(id, _)| pod.names.get(id).cloned()).collect()
+        };
+        // Whoever ran, or was about to, was killed with the supervisor.
+        for member in pod.members.all.iter_mut().filter(|m| told.contains(&m.name)) {
+            let started = match member.state {
+                State::Running(since) => since,
+                State::Waiting { .. } => now,
+                State::Terminated(_) => continue,
+            };
+            let message = "the pod's supervisor has ended".to_owned();
+            member.state =
+                State::Terminated(End { code: 137, reason: "Error", message, started, finished: now });
         }
     });
 }

@@ -200,7 +200,12 @@ async fn attach(inner: &Inner, order: &Order, pid: i32) {
             attached.map_err(io::Error::other).and_then(|attached| attached.map(Some))
         }
     };
+    // Nothing is written any more where everything is being removed.
+    let removed = inner.pod().removed;
     let outcome = attached.and_then(|attached| {
+        if removed {
+            return Ok(attached);
+        }
         let address = attached.as_ref().map_or_else(|| "127.0.0.1".to_owned(), |a| a.address.to_string());
         hosts(&inner.settings, order, &address).map(|()| attached)
     });

@@ -15,23 +15,32 @@ use sha2::{Digest, Sha256};
 /// Program that is agent and supervisor.
 pub const AGENT: &str = env!("CARGO_BIN_EXE_agent");
 
-/// Folders that live as long as the test process: a layout with an image, and an image cache.
+/// Folders of this test process: a layout with an image, and an image cache.
 pub struct Shared {
-    pub dir: tempfile::TempDir,
+    pub dir: PathBuf,
 }
 
-/// The one of this process.
+/// The one of this process. Those of processes that are gone are removed.
 pub fn shared() -> &'static Shared {
     static SHARED: OnceLock<Shared> = OnceLock::new();
     SHARED.get_or_init(|| {
-        let dir = tempfile::Builder::new().prefix("cella-agent-test").tempdir().unwrap();
-        busybox(&dir.path().join("layout"));
+        let all = Path::new(env!("CARGO_TARGET_TMPDIR"));
+        for entry in fs::read_dir(all).into_iter().flatten().filter_map(Result::ok) {
+            let name = entry.file_name().into_string().unwrap_or_default();
+            let pid = name.strip_prefix("pods-").and_then(|pid| pid.parse::<u32>().ok());
+            if pid.is_some_and(|pid| !Path::new("/proc").join(pid.to_string()).exists()) {
+                drop(fs::remove_dir_all(entry.path()));
+            }
+        }
+        let dir = all.join(format!("pods-{}", std::process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        busybox(&dir.join("layout"));
         Shared { dir }
     })
 }
 
 pub fn sources() -> Sources {
-    let dir = shared().dir.path();
+    let dir = &shared().dir;
     let layout = dir.join("layout").display().to_string();
     Sources { cache: dir.join("images"), mirrors: BTreeMap::from([("*".into(), layout)]), offline: true }
 }
@@ -42,7 +51,7 @@ pub fn config(machine: &str, cell: &str) -> Config {
         cell: cell.into(),
         machine: machine.into(),
         token: "token".into(),
-        data: shared().dir.path().join("machines").join(machine),
+        data: shared().dir.join("machines").join(machine),
         images: sources(),
         entrypoint: Some(PathBuf::from("/bin/busybox")),
         runtime: None,
@@ -144,7 +153,7 @@ pub fn traces(machine: &str) -> Vec<String> {
             found.push(format!("control group {}", path.display()));
         }
     });
-    let data = shared().dir.path().join("machines").join(machine);
+    let data = shared().dir.join("machines").join(machine);
     if data.exists() {
         found.push(format!("folder {}", data.display()));
     }

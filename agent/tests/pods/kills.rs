@@ -28,7 +28,7 @@ fn stubborn() -> protocol::order::Order {
 #[tokio::test]
 async fn an_agent_killed_at_any_moment_leaves_nothing_running() {
     let (host, _jobs) = base::real::host();
-    let address = format!("unix:{}", shared().dir.path().join("kills.sock").display());
+    let address = format!("unix:{}", shared().dir.join("kills.sock").display());
     let mut order = stubborn();
     order.network = Network::Nat;
     Cell::new(&host, order).serve(&address);
@@ -43,7 +43,7 @@ async fn an_agent_killed_at_any_moment_leaves_nothing_running() {
         eventually(&format!("round {round}: all its processes are gone"), processes).await;
         // A child that was being started holds the agent's lock for a moment more.
         let swept = || {
-            agent::sweep(&shared().dir.path().join("machines")).unwrap();
+            agent::sweep(&shared().dir.join("machines")).unwrap();
             traces(&name).is_empty().then_some(())
         };
         eventually(&format!("round {round}: the sweep removes all traces"), swept).await;
@@ -53,7 +53,7 @@ async fn an_agent_killed_at_any_moment_leaves_nothing_running() {
 #[tokio::test]
 async fn a_supervisor_that_is_killed_fails_its_pod() {
     let (host, _jobs) = base::real::host();
-    let address = format!("unix:{}", shared().dir.path().join("supervisor.sock").display());
+    let address = format!("unix:{}", shared().dir.join("supervisor.sock").display());
     let cell = Cell::new(&host, stubborn());
     cell.serve(&address);
     let name = machine("supervisor");
@@ -71,7 +71,7 @@ async fn a_supervisor_that_is_killed_fails_its_pod() {
 #[tokio::test]
 async fn an_agent_whose_input_ends_cleans_up_and_leaves() {
     let (host, _jobs) = base::real::host();
-    let address = format!("unix:{}", shared().dir.path().join("leave.sock").display());
+    let address = format!("unix:{}", shared().dir.join("leave.sock").display());
     let cell = Cell::new(&host, stubborn());
     cell.serve(&address);
     let name = machine("leave");
@@ -85,7 +85,7 @@ async fn an_agent_whose_input_ends_cleans_up_and_leaves() {
 #[tokio::test]
 async fn twenty_pods_at_once_end_and_leave_nothing() {
     let (host, _jobs) = base::real::host();
-    let address = format!("unix:{}", shared().dir.path().join("many.sock").display());
+    let address = format!("unix:{}", shared().dir.join("many.sock").display());
     let spec = json!({"containers": [sh("step-a", "echo a"), sh("step-b", "echo b")]});
     let mut order = order(spec, BTreeMap::new());
     order.network = Network::Nat;
