@@ -77,8 +77,16 @@ pub async fn start(options: &Options, host: &Host, jobs: Arc<RealJobs>) -> Resul
     })?;
     let address = format!("127.0.0.1:{}", listener.local_addr()?.port());
     let tenants = TenantStore::new(store.clone(), host.clone());
-    let app =
-        gateway::App::new(host.clone(), tenants, vault, keys.tokens.clone(), AUDIENCE, &keys.peer, commits);
+    let app = gateway::App::new(gateway::Parts {
+        host: host.clone(),
+        tenants,
+        vault,
+        keys: keys.tokens.clone(),
+        audience: AUDIENCE.to_owned(),
+        peer_token: keys.peer.clone(),
+        admission: gateway::Admission::Tekton,
+        commits,
+    });
     let (router, clock, listening) = (gateway::router(app), host.clock.clone(), jobs.clone());
     host.spawn("gateway", async move {
         if let Err(error) = base::serve::https(listener, tls.server, router, clock, listening).await {

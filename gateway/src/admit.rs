@@ -2,20 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use apimachinery::kind::Kind;
 use apimachinery::meta;
+use apimachinery::schema::Required;
 use apimachinery::status::{Reason, Status};
 use base::telemetry::Traceparent;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use serde_json::{Value, json};
+use serde_json::Value;
 use store::cell::{CELL, EPOCH, REGION, TRACEPARENT};
-use store::tenant::Surroundings;
+use store::tenant::{Namespace, Surroundings};
 use tekton::api::config::TenantConfig;
 use tekton::api::defaults;
 use tenancy::placement::{self, CellView, Request};
 
-use crate::answer::Refused;
+use crate::app::Admission;
 use crate::objects::At;
 
 /// Annotation: why the run is where it is, as JSON.
@@ -23,83 +21,73 @@ pub const EXPLANATION: &str = "cella.dev/placement-explanation";
 /// Annotations that only we set.
 const OURS: [&str; 5] = [CELL, REGION, EPOCH, EXPLANATION, store::cell::TIMINGS];
 
-/// Admits a new object; returns warnings.
-///
-/// # Errors
-/// A Status in Tekton's words.
-pub(crate) fn create(at: &At<'_>, object: &mut Value, around: &Surroundings) -> Result<Vec<String>, Refused> {
-    let kind = at.target.kind;
-    for ours in OURS {
-        remove_annotation(object, ours);
-    }
-    if kind.group == "tekton.dev" {
-        defaults::apply(kind.kind, object, &config(around));
-    }
-    if kind.id() == "namespaces" {
-        object["status"] = json!({"phase": "Active"});
-        let name = meta::name(object).to_owned();
-        meta::set_label(object, "kubernetes.io/metadata.name", name);
-    }
-    let run = matches!(kind.kind, "TaskRun" | "PipelineRun") && kind.group == "tekton.dev";
-    if run {
-        place(at, object, around)?;
-    }
-    Ok(Vec::new())
+/// One request's admission.
+pub(crate) struct Admit<'a> {
+    pub at: &'a At<'a>,
+    pub around: &'a Surroundings,
 }
 
-/// Admits a change; returns warnings.
-///
-/// # Errors
-/// A Status in Tekton's words.
-pub(crate) fn update(
-    at: &At<'_>,
-    new: &mut Value,
-    old: &Value,
-    around: &Surroundings,
-) -> Result<Vec<String>, Refused> {
-    let kind = at.target.kind;
-    // What we set, a client can neither change nor remove.
-    for ours in OURS {
-        match meta::annotation(old, ours).map(str::to_owned) {
-            Some(value) => meta::set_annotation(new, ours, value),
-            None => remove_annotation(new, ours),
+impl Admit<'_> {
+    /// How strictly the schema's required fields are taken: Tekton's own defaulting fills many of them.
+    pub(crate) fn required(&self) -> Required {
+        match self.at.app.admission {
+            Admission::Tekton => Required::Loose,
+            Admission::Bare => Required::Strict,
         }
     }
-    if kind.group == "tekton.dev" {
-        defaults::apply(kind.kind, new, &config(around));
-    }
-    Ok(Vec::new())
-}
 
-/// Folds what clients may write into what is stored: `stringData` of Secrets.
-///
-/// # Errors
-/// 400 when a value is no text.
-pub(crate) fn fold(kind: &Kind, object: &mut Value) -> Result<(), Refused> {
-    if kind.id() != "secrets" {
-        return Ok(());
+    /// Completes an object: defaults, and for a new run its placement and trace.
+    ///
+    /// # Errors
+    /// A Status in Tekton's words.
+    pub(crate) fn change(&self, object: &mut Value, old: Option<&Value>) -> Result<(), Status> {
+        let kind = self.at.target.kind;
+        if old.is_none() && kind.namespaced() {
+            self.check_namespace()?;
+        }
+        if self.at.app.admission == Admission::Bare {
+            return Ok(());
+        }
+        // What we set, a client can neither set, change nor remove.
+        for ours in OURS {
+            match old.and_then(|old| meta::annotation(old, ours)).map(str::to_owned) {
+                Some(value) => meta::set_annotation(object, ours, value),
+                None => remove_annotation(object, ours),
+            }
+        }
+        if kind.group == "tekton.dev" {
+            defaults::apply(kind.kind, object, &config(self.around));
+        }
+        let is_run = kind.group == "tekton.dev" && matches!(kind.kind, "TaskRun" | "PipelineRun");
+        if is_run && old.is_none() {
+            place(self.at, object, self.around)?;
+        }
+        Ok(())
     }
-    let Some(map) = object.as_object_mut() else { return Ok(()) };
-    if let Some(Value::Object(texts)) = map.remove("stringData") {
-        let data = map.entry("data").or_insert_with(|| json!({}));
-        for (key, text) in texts {
-            let text = text
-                .as_str()
-                .ok_or_else(|| Box::new(Status::bad_request(format!("stringData.{key} is no text"))))?;
-            data[key] = json!(STANDARD.encode(text));
+
+    /// Checks a completed object; gives warnings.
+    ///
+    /// # Errors
+    /// A Status in Tekton's words.
+    #[allow(clippy::unused_self, clippy::unnecessary_wraps, reason = "a seam of the write path")]
+    pub(crate) fn check(&self, _object: &Value, _old: Option<&Value>) -> Result<Vec<String>, Status> {
+        Ok(Vec::new())
+    }
+
+    /// Nothing is made in a namespace that is not there, or is on its way out.
+    fn check_namespace(&self) -> Result<(), Status> {
+        let (kind, namespace) = (self.at.target.kind, self.at.target.namespace.as_deref().unwrap_or(""));
+        match self.around.namespace {
+            Namespace::Active => Ok(()),
+            Namespace::Absent => Err(Status::not_found("", "namespaces", namespace)),
+            Namespace::Terminating => {
+                let what = format!(
+                    "unable to create new content in namespace {namespace} because it is being terminated"
+                );
+                Err(Status::forbidden(kind.group, kind.plural, "", &what))
+            }
         }
     }
-    for (key, value) in map.get("data").and_then(Value::as_object).into_iter().flatten() {
-        if value.as_str().is_none_or(|v| STANDARD.decode(v).is_err()) {
-            return Err(Box::new(Status::bad_request(format!(
-                "data.{key} is not base64; text may be given in stringData"
-            ))));
-        }
-    }
-    if map.get("type").and_then(Value::as_str).is_none_or(str::is_empty) {
-        map.insert("type".into(), json!("Opaque"));
-    }
-    Ok(())
 }
 
 /// A tenant's settings.
@@ -116,7 +104,7 @@ fn config(around: &Surroundings) -> TenantConfig {
 }
 
 /// Places a root run, and starts its trace.
-fn place(at: &At<'_>, object: &mut Value, around: &Surroundings) -> Result<(), Refused> {
+fn place(at: &At<'_>, object: &mut Value, around: &Surroundings) -> Result<(), Status> {
     let annotations: BTreeMap<String, String> = object["metadata"]["annotations"]
         .as_object()
         .into_iter()
@@ -128,7 +116,7 @@ fn place(at: &At<'_>, object: &mut Value, around: &Surroundings) -> Result<(), R
         let kind = at.target.kind;
         let mut status = Status::failure(Reason::BadRequest, message);
         status.details = Status::not_found(kind.group, kind.plural, meta::name(object)).details;
-        Box::new(status)
+        status
     };
     let request = Request::parse(&annotations, residency).map_err(|e| refuse(e.to_string()))?;
     let cells: Vec<_> = around

@@ -13,6 +13,16 @@ use tenancy::token::KeySet;
 
 use crate::authn::Believed;
 
+/// What is done to objects before they are stored.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Admission {
+    /// Tekton's defaulting, and placement of runs.
+    Tekton,
+    /// Only what the API machinery itself does: runs are stored and go nowhere. For replays of recorded
+    /// conversations.
+    Bare,
+}
+
 /// One gateway.
 pub struct App {
     /// The world.
@@ -27,6 +37,8 @@ pub struct App {
     pub audience: String,
     /// What cells of this installation expect of a gateway.
     pub peer_token: String,
+    /// What is done to objects before they are stored.
+    pub admission: Admission,
     /// Tokens that were verified, until they expire.
     pub believed: Believed,
     /// What was done.
@@ -35,6 +47,26 @@ pub struct App {
     pub commits: Arc<store::counted::Counts>,
     /// Cells that are being woken.
     waking: Mutex<BTreeMap<String, bool>>,
+}
+
+/// What a gateway is made of.
+pub struct Parts {
+    /// The world.
+    pub host: Host,
+    /// Everything durable.
+    pub tenants: TenantStore,
+    /// Seals Secrets.
+    pub vault: Arc<Vault>,
+    /// Whose tokens are believed.
+    pub keys: KeySet,
+    /// What tokens for this gateway are for.
+    pub audience: String,
+    /// What cells of this installation expect of a gateway.
+    pub peer_token: String,
+    /// What is done to objects before they are stored.
+    pub admission: Admission,
+    /// What was committed.
+    pub commits: Arc<store::counted::Counts>,
 }
 
 /// Verb, resource, code.
@@ -81,25 +113,18 @@ impl Counts {
 
 impl App {
     /// A gateway.
-    pub fn new(
-        host: Host,
-        tenants: TenantStore,
-        vault: Arc<Vault>,
-        keys: KeySet,
-        audience: &str,
-        peer_token: &str,
-        commits: Arc<store::counted::Counts>,
-    ) -> Arc<Self> {
+    pub fn new(parts: Parts) -> Arc<Self> {
         Arc::new(Self {
-            host,
-            tenants,
-            vault,
-            keys,
-            audience: audience.to_owned(),
-            peer_token: peer_token.to_owned(),
+            host: parts.host,
+            tenants: parts.tenants,
+            vault: parts.vault,
+            keys: parts.keys,
+            audience: parts.audience,
+            peer_token: parts.peer_token,
+            admission: parts.admission,
             believed: Believed::default(),
             counts: Counts::default(),
-            commits,
+            commits: parts.commits,
             waking: Mutex::default(),
         })
     }

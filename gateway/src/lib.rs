@@ -13,6 +13,8 @@ pub mod answer;
 pub mod app;
 pub mod authn;
 pub mod entry;
+#[cfg(any(test, feature = "golden"))]
+pub mod golden;
 pub mod info;
 pub mod logs;
 pub mod objects;
@@ -20,5 +22,5 @@ pub mod reviews;
 pub mod route;
 pub mod watch;
 
-pub use app::App;
+pub use app::{Admission, App, Parts};
 pub use entry::router;

@@ -11,6 +11,7 @@ use apimachinery::status::Status;
 use serde_json::Value;
 use store::backend::Row;
 use store::object;
+use store::tenant::Surroundings;
 use tenancy::access::{Grant, Verb};
 
 use crate::answer::{self, Outcome, Refused};
@@ -59,11 +60,22 @@ impl At<'_> {
         Box::new(Status::not_found(self.target.kind.group, self.target.kind.plural, self.name()))
     }
 
+    /// The stored row of an object, if there is one.
+    async fn find(&self, name: &str) -> Result<Option<Row>, Refused> {
+        let kind = self.target.kind.id();
+        let row = self.app.tenants.object_get(self.grant, &kind, self.namespace(), name).await;
+        row.map_err(|e| answer::read_failed(&e))
+    }
+
     /// The stored row of the named object.
     async fn row(&self) -> Result<Row, Refused> {
-        let kind = self.target.kind.id();
-        let row = self.app.tenants.object_get(self.grant, &kind, self.namespace(), self.name()).await;
-        row.map_err(|e| answer::read_failed(&e))?.ok_or_else(|| self.not_found())
+        self.find(self.name()).await?.ok_or_else(|| self.not_found())
+    }
+
+    /// What admission in the namespace of the request needs to know.
+    async fn surroundings(&self) -> Result<Surroundings, Refused> {
+        let around = self.app.tenants.surroundings(self.grant, self.namespace()).await;
+        around.map_err(|e| answer::read_failed(&e))
     }
 
     /// The object of a row, with its secrets open.
@@ -71,14 +83,18 @@ impl At<'_> {
         open(self.app, self.grant, self.target, row)
     }
 
-    /// Encrypts what must not stand in a row.
-    fn seal(&self, object: &mut Value) -> Result<(), Refused> {
-        if self.target.kind.id() != "secrets" {
-            return Ok(());
+    /// The object as it may stand in a row, where that is not as it is: Secrets are encrypted.
+    fn sealed(&self, object: &Value) -> Result<Option<Value>, Refused> {
+        if !is_secret(self.target) {
+            return Ok(None);
         }
         let entropy = &self.app.host.entropy;
-        let sealed = self.app.vault.seal(self.grant.tenant().as_str(), object, |bytes| entropy.fill(bytes));
-        sealed.map_err(|_| Box::new(Status::internal("the secret cannot be sealed")))
+        let mut sealed = object.clone();
+        let tenant = self.grant.tenant().as_str();
+        match self.app.vault.seal(tenant, &mut sealed, |bytes| entropy.fill(bytes)) {
+            Ok(()) => Ok(Some(sealed)),
+            Err(_) => Err(Box::new(Status::internal("the secret cannot be sealed"))),
+        }
     }
 }
 
@@ -92,8 +108,13 @@ pub(crate) fn open(app: &App, grant: &Grant, target: &Objects, row: &Row) -> Res
         Box::new(Status::internal("a stored object cannot be read"))
     };
     let mut value = object::of_row(row).map_err(|e| damaged(e.0))?;
-    if target.kind.id() == "secrets" {
+    if is_secret(target) {
         app.vault.open(grant.tenant().as_str(), &mut value).map_err(|e| damaged(&e.to_string()))?;
     }
     Ok(value)
+}
+
+/// Rows of this kind are not what clients see.
+pub(crate) fn is_secret(target: &Objects) -> bool {
+    target.kind.group.is_empty() && target.kind.plural == "secrets"
 }

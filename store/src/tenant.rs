@@ -64,11 +64,22 @@ pub struct Page {
     pub more: bool,
 }
 
+/// What is known of a namespace.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Namespace {
+    /// There is none of that name.
+    Absent,
+    /// It is there.
+    Active,
+    /// It is being emptied, and goes then.
+    Terminating,
+}
+
 /// What an admission needs to know, read at one moment.
 #[derive(Clone, Debug)]
 pub struct Surroundings {
-    /// Whether the namespace is there and not being deleted.
-    pub namespace: bool,
+    /// The namespace of the request.
+    pub namespace: Namespace,
     /// ConfigMap `feature-flags`.
     pub feature_flags: Option<Value>,
     /// ConfigMap `config-defaults`.
@@ -164,9 +175,13 @@ impl TenantStore {
         ];
         let answers = self.backend.snapshot(At::Latest, reads).await?.answers;
         let object = |n: usize| answers[n].rows.first().and_then(|row| object::of_row(row).ok());
-        let there = object(0).is_some_and(|ns| ns["metadata"]["deletionTimestamp"].is_null());
+        let namespace = match object(0) {
+            None => Namespace::Absent,
+            Some(ns) if ns["metadata"]["deletionTimestamp"].is_null() => Namespace::Active,
+            Some(_) => Namespace::Terminating,
+        };
         Ok(Surroundings {
-            namespace: there,
+            namespace,
             feature_flags: object(1),
             config_defaults: object(2),
             tenant: answers[3].rows.first().and_then(|row| crate::records::decode(&row.body).ok()),
@@ -207,7 +222,7 @@ impl TenantStore {
         })
     }
 
-    /// Replaces the object in `seen`, if it is still that one.
+    /// Replaces the object in `seen`, which is `old`, if it is still that one.
     ///
     /// # Errors
     /// [`WriteError`].
@@ -215,11 +230,12 @@ impl TenantStore {
         &self,
         grant: &Grant,
         seen: &Row,
+        old: &Value,
         object: &Value,
     ) -> Result<Revision, WriteError> {
         let kind = kind_of(seen);
         let key = Self::key(grant, kind, text(object, "namespace"), text(object, "name"));
-        let prev = Some(seen.body.clone());
+        let prev = selectable_changed(kind, old, object).then(|| seen.body.clone());
         let mut ops = vec![object::put(&key, Pre::Rev(seen.revision), object, prev)];
         ops.extend(due_of(&key, object));
         self.commit("object_replace", ops).await
@@ -351,6 +367,13 @@ fn text<'a>(object: &'a Value, member: &str) -> &'a str {
 
 fn kind_of(row: &Row) -> &str {
     row.key.partition.split_once('/').map_or("", |(_, kind)| kind)
+}
+
+/// A watcher's selector may have matched before and not now, or the other way round.
+fn selectable_changed(kind: &str, old: &Value, new: &Value) -> bool {
+    let fields = apimachinery::kind::by_id(kind).map_or(&[][..], |kind| kind.fields);
+    old["metadata"]["labels"] != new["metadata"]["labels"]
+        || fields.iter().flat_map(|f| f.pointers).any(|p| old.pointer(p) != new.pointer(p))
 }
 
 /// The Due rows that a write of `object` causes: a run's own, or that of the run that owns it.

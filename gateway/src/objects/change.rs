@@ -1,196 +1,174 @@
-//! Create, update and patch.
+//! Create, update and patch. What a write does to an object is `apimachinery::write`'s; reading what is there, asking
+//! admission, storing, and trying again when somebody else was faster is done here.
 
-use apimachinery::accept as types;
-use apimachinery::meta::{self, Birth, Part};
-use apimachinery::options::{Write, WriteOptions};
-use apimachinery::patch::{JsonPatch, apply_merge, apply_strategic};
-use apimachinery::schema::{self, Required};
+use apimachinery::meta::{self, Part};
+use apimachinery::names::SUFFIX_LEN;
 use apimachinery::status::Status;
 use apimachinery::time::Micros;
-use apimachinery::{accept, decode};
-use axum::body::Body;
-use http::{Response, StatusCode, header};
+use apimachinery::write::{Admission, Effect, Prepared, Request};
+use http::{StatusCode, header};
 use serde_json::Value;
-use store::backend::Revision;
+use store::backend::Row;
 use store::cell::CELL;
 use store::tenant::WriteError;
 
 use super::{At, Shown};
-use crate::admit;
+use crate::admit::Admit;
 use crate::answer::{self, Outcome, Refused};
 
 /// A generated name that is taken is tried again so often.
 const NAME_TRIES: usize = 8;
-/// A patch without a resourceVersion is applied again to what is there now so often.
-const PATCH_TRIES: usize = 30;
+/// A write that may be meant for whatever is there is prepared again so often.
+const TRIES: usize = 50;
+
+/// Which write it is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Write {
+    Create,
+    Update,
+    Patch,
+}
+
+/// What a request gets that was not in it.
+struct Fresh {
+    uid: String,
+    random: [u8; SUFFIX_LEN],
+    now: Micros,
+}
 
 pub(super) async fn create(at: &At<'_>) -> Outcome {
-    let kind = at.target.kind;
-    if let Some(sub) = &at.target.subresource {
-        return Err(Box::new(Status::method_not_supported(
-            kind.group,
-            &format!("{}/{sub}", kind.plural),
-            "create",
-        )));
-    }
-    if kind.namespaced() && at.namespace().is_empty() {
-        return Err(Box::new(Status::method_not_allowed()));
-    }
-    let options = WriteOptions::parse(Write::Create, &at.ask.params).map_err(Box::new)?;
-    let (mut object, mut warnings) = decoded(at, &options)?;
-    let asked = meta::name(&object).to_owned();
-    for attempt in 1.. {
-        let mut candidate = object.clone();
-        birth(at, &mut candidate)?;
-        let around = at
-            .app
-            .tenants
-            .surroundings(at.grant, at.namespace())
-            .await
-            .map_err(|e| answer::read_failed(&e))?;
-        if kind.namespaced() && !around.namespace {
-            return Err(Box::new(Status::not_found("", "namespaces", at.namespace())));
-        }
-        warnings.extend(admit::create(at, &mut candidate, &around)?);
-        schema::validate(kind, at.target.version.name, &candidate, Part::Main, Required::Loose)
-            .map_err(Box::new)?;
-        if options.dry_run {
-            return respond(at, StatusCode::CREATED, candidate, None, &warnings);
-        }
-        let mut stored = candidate.clone();
-        at.seal(&mut stored)?;
-        match at.app.tenants.object_create(at.grant, &kind.id(), &stored).await {
-            Ok(revision) => {
-                wake(at, &candidate);
-                return respond(at, StatusCode::CREATED, candidate, Some(revision), &warnings);
-            }
-            Err(WriteError::Exists) if asked.is_empty() && attempt < NAME_TRIES => {}
-            Err(WriteError::Exists) => {
-                let name = meta::name(&candidate);
-                return Err(Box::new(Status::already_exists(kind.group, kind.plural, name)));
-            }
-            Err(error) => return Err(answer::write_failed(&error)),
-        }
-        meta::unset(&mut object, "uid");
-        warnings.clear();
-    }
-    Err(Box::new(Status::internal("no name is free")))
-}
-
-/// The body, in stored form.
-fn decoded(at: &At<'_>, options: &WriteOptions) -> Result<(Value, Vec<String>), Refused> {
-    crate::reviews::body_or(at.ask)?;
-    let content_type = at.ask.header(header::CONTENT_TYPE);
-    let decoded = decode::object(at.target.kind, content_type, &at.ask.body).map_err(Box::new)?;
-    let mut object = decoded.value;
-    let version = at.target.version.name;
-    meta::check_type(at.target.kind, version, &object).map_err(Box::new)?;
-    admit::fold(at.target.kind, &mut object)?;
-    let warnings =
-        schema::conform(at.target.kind, version, &mut object, &decoded.duplicates, options.field_validation)
-            .map_err(Box::new)?;
-    Ok((object, warnings))
-}
-
-fn birth(at: &At<'_>, object: &mut Value) -> Result<(), Refused> {
-    let host = &at.app.host;
-    let mut random = [0; 5];
-    host.entropy.fill(&mut random);
-    let uid = host.uuid();
-    let birth = Birth { namespace: at.namespace(), uid: &uid, now: Micros(host.clock.utc().0), random };
-    meta::prepare_create(at.target.kind, object, &birth).map_err(Box::new)
+    write(at, Write::Create).await
 }
 
 pub(super) async fn update(at: &At<'_>) -> Outcome {
-    let options = WriteOptions::parse(Write::Update, &at.ask.params).map_err(Box::new)?;
-    let (object, warnings) = decoded(at, &options)?;
-    let name = meta::name(&object);
-    if !name.is_empty() && name != at.name() {
-        return Err(Box::new(Status::name_mismatch(name, at.name())));
-    }
-    let row = at.row().await?;
-    let old = at.open(&row)?;
-    let custom = at.target.kind.custom;
-    meta::check_version(at.target.kind, &object, &old, custom).map_err(Box::new)?;
-    match replace(at, &row, &old, object, &options, warnings).await? {
-        Some(response) => Ok(response),
-        None => Err(Box::new(Status::modified(at.target.kind.group, at.target.kind.plural, at.name()))),
-    }
+    write(at, Write::Update).await
 }
 
 pub(super) async fn patch(at: &At<'_>) -> Outcome {
-    let kind = at.target.kind;
-    let content_type = at.ask.header(header::CONTENT_TYPE).and_then(accept::clause).map(|c| c.media_type);
-    let content_type = content_type.unwrap_or_default();
-    let known = if kind.custom { types::PATCH_TYPES } else { types::CORE_PATCH_TYPES };
-    if !known.contains(&content_type.as_str()) || content_type == types::APPLY_PATCH {
-        return Err(Box::new(Status::unsupported_media_type(known)));
-    }
-    let options = WriteOptions::parse(Write::Patch, &at.ask.params).map_err(Box::new)?;
-    let body = decode::patch(&at.ask.body, false).map_err(Box::new)?.value;
-    for _ in 0..PATCH_TRIES {
-        let row = at.row().await?;
-        let old = at.open(&row)?;
-        let mut new = old.clone();
-        match content_type.as_str() {
-            types::JSON_PATCH => JsonPatch::parse(&body).and_then(|p| p.apply(&mut new)).map_err(Box::new)?,
-            types::MERGE_PATCH => apply_merge(&mut new, &body).map_err(Box::new)?,
-            _ => apply_strategic(&mut new, &body).map_err(Box::new)?,
-        }
-        // A patch that names a resourceVersion is meant for that one.
-        meta::check_version(kind, &new, &old, false).map_err(Box::new)?;
-        let version = at.target.version.name;
-        meta::check_type(kind, version, &new).map_err(Box::new)?;
-        admit::fold(kind, &mut new)?;
-        let warnings =
-            schema::conform_patched(kind, version, &mut new, options.field_validation).map_err(Box::new)?;
-        if let Some(response) = replace(at, &row, &old, new, &options, warnings).await? {
-            return Ok(response);
-        }
-    }
-    Err(Box::new(Status::modified(kind.group, kind.plural, at.name())))
+    write(at, Write::Patch).await
 }
 
-/// Puts `new` in the place of `old`; `None` when somebody else was faster.
-async fn replace(
+async fn write(at: &At<'_>, write: Write) -> Outcome {
+    let shown = Shown::of(at)?;
+    let mut names = 0;
+    for _ in 0..TRIES {
+        let row = if write == Write::Create { None } else { at.find(at.name()).await? };
+        let old = row.as_ref().map(|row| at.open(row)).transpose()?;
+        let prepared = prepare(at, write, old.as_ref()).await?;
+        match carry_out(at, row.as_ref(), old.as_ref(), prepared).await? {
+            Done::Answer { code, object, warnings } => {
+                let mut response = shown.respond(code, &shown.one(object, true));
+                answer::warn(&mut response, &warnings);
+                return Ok(response);
+            }
+            Done::Taken { name, generated } => {
+                names += 1;
+                if write == Write::Create && (!generated || names == NAME_TRIES) {
+                    return Err(taken(at, &name, generated).await);
+                }
+            }
+            Done::Overtaken => {}
+        }
+    }
+    Err(Box::new(Status::modified(at.target.kind.group, at.target.kind.plural, at.name())))
+}
+
+/// The object that the request asks for.
+async fn prepare(at: &At<'_>, write: Write, old: Option<&Value>) -> Result<Prepared, Refused> {
+    let host = &at.app.host;
+    let mut fresh = Fresh { uid: host.uuid(), random: [0; SUFFIX_LEN], now: Micros(host.clock.utc().0) };
+    host.entropy.fill(&mut fresh.random);
+    let around = at.surroundings().await?;
+    let admit = Admit { at, around: &around };
+    let admission = Admission {
+        change: &|object, old| admit.change(object, old),
+        check: &|object, old| admit.check(object, old),
+        required: admit.required(),
+    };
+    let request = Request {
+        kind: at.target.kind,
+        version: at.target.version.name,
+        namespace: at.namespace(),
+        name: at.name(),
+        part: if at.target.subresource.as_deref() == Some("status") { Part::Status } else { Part::Main },
+        params: &at.ask.params,
+        content_type: at.ask.header(header::CONTENT_TYPE),
+        user_agent: at.ask.user_agent(),
+        body: &at.ask.body,
+        uid: &fresh.uid,
+        random: fresh.random,
+        now: fresh.now,
+    };
+    let prepared = match write {
+        Write::Create => request.create(&admission),
+        Write::Update => request.update(old, &admission),
+        Write::Patch => request.patch(old, &admission),
+    };
+    prepared.map_err(Box::new)
+}
+
+/// What became of a write.
+enum Done {
+    /// It is done, or there was nothing to do.
+    Answer { code: StatusCode, object: Value, warnings: Vec<String> },
+    /// There is one of that name.
+    Taken { name: String, generated: bool },
+    /// Somebody else was faster.
+    Overtaken,
+}
+
+async fn carry_out(
     at: &At<'_>,
-    row: &store::backend::Row,
-    old: &Value,
-    mut new: Value,
-    options: &WriteOptions,
-    mut warnings: Vec<String>,
-) -> Result<Option<Response<Body>>, Refused> {
-    let kind = at.target.kind;
-    let part = if at.target.subresource.as_deref() == Some("status") { Part::Status } else { Part::Main };
-    meta::prepare_update(kind, &mut new, old, part).map_err(Box::new)?;
-    if part == Part::Main {
-        let around = at
-            .app
-            .tenants
-            .surroundings(at.grant, at.namespace())
-            .await
-            .map_err(|e| answer::read_failed(&e))?;
-        warnings.extend(admit::update(at, &mut new, old, &around)?);
+    row: Option<&Row>,
+    old: Option<&Value>,
+    prepared: Prepared,
+) -> Result<Done, Refused> {
+    let Prepared { mut object, effect, dry_run, generates_name: generated, warnings } = prepared;
+    let code = if effect == Effect::Create { StatusCode::CREATED } else { StatusCode::OK };
+    let name = meta::name(&object).to_owned();
+    if dry_run {
+        if effect == Effect::Create && at.find(&name).await?.is_some() {
+            return Ok(Done::Taken { name, generated });
+        }
+        return Ok(Done::Answer { code, object, warnings });
     }
-    schema::validate(kind, at.target.version.name, &new, part, Required::Loose).map_err(Box::new)?;
-    if options.dry_run || meta::unchanged(&new, old) {
-        return respond(at, StatusCode::OK, new, Some(row.revision), &warnings).map(Some);
-    }
-    let mut stored = new.clone();
-    at.seal(&mut stored)?;
-    let written = if meta::is_finished(&new) {
-        at.app.tenants.object_delete(at.grant, row, &stored).await
-    } else {
-        at.app.tenants.object_replace(at.grant, row, &stored).await
+    let stored = at.sealed(&object)?;
+    let stored = stored.as_ref().unwrap_or(&object);
+    let tenants = &at.app.tenants;
+    let written = match (effect, row, old) {
+        (Effect::Nothing, _, _) => return Ok(Done::Answer { code, object, warnings }),
+        (Effect::Create, _, _) => tenants.object_create(at.grant, &at.target.kind.id(), stored).await,
+        (Effect::Replace, Some(row), Some(old)) => tenants.object_replace(at.grant, row, old, stored).await,
+        (Effect::Remove, Some(row), _) => tenants.object_delete(at.grant, row, stored).await,
+        (Effect::Replace | Effect::Remove, _, _) => Err(WriteError::Changed),
     };
     match written {
         Ok(revision) => {
-            wake(at, &new);
-            respond(at, StatusCode::OK, new, Some(revision), &warnings).map(Some)
+            wake(at, &object);
+            meta::set(&mut object, "resourceVersion", revision.to_string());
+            Ok(Done::Answer { code, object, warnings })
         }
-        Err(WriteError::Changed) => Ok(None),
+        Err(WriteError::Exists) => Ok(Done::Taken { name, generated }),
+        Err(WriteError::Changed) => Ok(Done::Overtaken),
         Err(error) => Err(answer::write_failed(&error)),
     }
+}
+
+/// The refusal of a create whose name is taken.
+async fn taken(at: &At<'_>, name: &str, generated: bool) -> Refused {
+    let (group, plural) = (at.target.kind.group, at.target.kind.plural);
+    if generated {
+        return Box::new(Status::generated_name_exists(group, plural, name));
+    }
+    let there = match at.find(name).await {
+        Ok(row) => row.and_then(|row| at.open(&row).ok()),
+        Err(refused) => return refused,
+    };
+    Box::new(if there.is_some_and(|object| meta::is_deleting(&object)) {
+        Status::exists_being_deleted(group, plural, name)
+    } else {
+        Status::already_exists(group, plural, name)
+    })
 }
 
 /// The cell that a write concerns looks at once.
@@ -198,20 +176,4 @@ pub(super) fn wake(at: &At<'_>, object: &Value) {
     if let Some(cell) = meta::annotation(object, CELL) {
         at.app.wake(cell);
     }
-}
-
-fn respond(
-    at: &At<'_>,
-    code: StatusCode,
-    mut object: Value,
-    revision: Option<Revision>,
-    warnings: &[String],
-) -> Outcome {
-    if let Some(revision) = revision {
-        meta::set(&mut object, "resourceVersion", revision.to_string());
-    }
-    let shown = Shown::of(at)?;
-    let mut response = shown.respond(code, &shown.one(object, true));
-    answer::warn(&mut response, warnings);
-    Ok(response)
 }

@@ -22,7 +22,7 @@ pub(super) async fn one(at: &At<'_>) -> Outcome {
     let shown = Shown::of(at)?;
     let row = at.row().await?;
     check_version_floor(at, at.ask.params.get("resourceVersion"), row.revision).await?;
-    if shown.as_stored() && at.target.kind.id() != "secrets" {
+    if shown.as_stored() && !super::is_secret(at.target) {
         let body = object::to_json(&row.body, row.revision).map_err(|_| damaged())?;
         return Ok(answer::bytes(StatusCode::OK, "application/json", body));
     }
@@ -107,7 +107,7 @@ fn expired() -> Refused {
 fn answer_list(at: &At<'_>, shown: &Shown, rows: &[Row], revision: Revision, next: &str) -> Outcome {
     let meta = list_meta(&revision.to_string(), next, None);
     let api_version = at.target.kind.api_version(at.target.version.name);
-    if shown.as_stored() && at.target.kind.id() != "secrets" {
+    if shown.as_stored() && !super::is_secret(at.target) {
         // The stored documents are put together without being parsed.
         let head = json!({"kind": format!("{}List", at.target.kind.kind), "apiVersion": api_version, "metadata": meta});
         let mut out = head.to_string().into_bytes();

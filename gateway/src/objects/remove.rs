@@ -1,119 +1,118 @@
 //! Delete one, delete many.
 
-use apimachinery::accept as types;
-use apimachinery::meta::{self, Deletion, Propagation};
+use apimachinery::decode;
+use apimachinery::meta::{self, Propagation};
 use apimachinery::options::{DeleteOptions, ListOptions};
 use apimachinery::selector::Selector;
 use apimachinery::status::Status;
 use apimachinery::time::Micros;
-use apimachinery::{decode, protobuf};
-use axum::body::Body;
-use http::{Response, StatusCode, header};
+use apimachinery::write::{self, Effect};
+use http::{StatusCode, header};
 use serde_json::{Value, json};
 use store::backend::{At as Moment, Row};
+use store::cell::CELL;
 use store::tenant::WriteError;
 
 use super::{At, Shown};
 use crate::answer::{self, Outcome, Refused};
 
+/// Until a pod's containers are killed, when nobody says otherwise, seconds.
+const POD_GRACE_S: i64 = 30;
 const TRIES: usize = 30;
 const CHUNK: usize = 500;
 
 fn options(at: &At<'_>) -> Result<DeleteOptions, Refused> {
-    let body = if at.ask.body.is_empty() {
-        None
-    } else if at.ask.header(header::CONTENT_TYPE).is_some_and(|t| t.starts_with(types::PROTOBUF)) {
-        Some(protobuf::decode(&at.ask.body).map_err(|e| Box::new(Status::bad_request(e.0)))?)
-    } else {
-        Some(decode::json(&at.ask.body).map_err(|e| Box::new(Status::bad_request(e.0)))?.value)
-    };
+    let body = decode::options(at.ask.header(header::CONTENT_TYPE), &at.ask.body).map_err(Box::new)?;
     DeleteOptions::parse(&at.ask.params, body.as_ref()).map_err(Box::new)
 }
 
 pub(super) async fn one(at: &At<'_>) -> Outcome {
     let options = options(at)?;
+    let shown = Shown::of(at)?;
     for _ in 0..TRIES {
         let row = at.row().await?;
-        match remove(at, &row, &options).await? {
-            Some(Removed::Gone(object)) => {
-                let kind = at.target.kind;
-                let status =
-                    Status::deleted(kind.group, kind.plural, meta::name(&object), meta::uid(&object));
-                return Ok(answer::json(StatusCode::OK, &status.to_value()));
-            }
-            Some(Removed::Marked(object)) => return shown(at, object),
-            None => {}
+        if let Some(removed) = remove(at, &row, &options).await? {
+            let body = match removed {
+                Removed::Gone { status, .. } => status,
+                Removed::Held(object) => shown.one(object, true),
+            };
+            return Ok(shown.respond(StatusCode::OK, &body));
         }
     }
     Err(Box::new(Status::modified(at.target.kind.group, at.target.kind.plural, at.name())))
 }
 
-fn shown(at: &At<'_>, object: Value) -> Result<Response<Body>, Refused> {
-    let shown = Shown::of(at)?;
-    Ok(shown.respond(StatusCode::OK, &shown.one(object, true)))
-}
-
+/// What became of an object that was to be removed.
 enum Removed {
-    Gone(Value),
-    Marked(Value),
+    /// It is gone; how that is said, and what it was.
+    Gone { status: Value, last: Value },
+    /// It is marked, and goes when nothing holds it any more.
+    Held(Value),
 }
 
 /// `None` when somebody else was faster.
 async fn remove(at: &At<'_>, row: &Row, options: &DeleteOptions) -> Result<Option<Removed>, Refused> {
     let kind = at.target.kind;
-    let mut object = at.open(row)?;
-    let (name, uid) = (meta::name(&object).to_owned(), meta::uid(&object).to_owned());
-    if let Some(sent) = options.preconditions.uid.as_deref().filter(|sent| *sent != uid) {
-        return Err(Box::new(Status::delete_uid_mismatch(kind.group, kind.plural, &name, sent, &uid)));
-    }
-    let version = row.revision.to_string();
-    if let Some(sent) = options.preconditions.resource_version.as_deref().filter(|sent| *sent != version) {
-        return Err(Box::new(Status::delete_version_mismatch(
-            kind.group,
-            kind.plural,
-            &name,
-            sent,
-            &version,
-        )));
-    }
-    // A namespace's content goes first: a cell empties it and removes it then.
-    let id = kind.id();
-    let emptied_first = id == "namespaces";
-    let propagation = options.propagation.or(emptied_first.then_some(Propagation::Foreground));
+    let old = at.open(row)?;
     let now = Micros(at.app.host.clock.utc().0);
-    let deletion = meta::mark_for_deletion(kind, &mut object, propagation, now);
-    if options.dry_run {
-        return Ok(Some(Removed::Gone(object)));
+    let id = kind.id();
+    let mut options = options.clone();
+    // A namespace's content goes first: a cell empties it and removes it then.
+    if id == "namespaces" {
+        options.propagation = Some(Propagation::Foreground);
     }
-    if emptied_first {
-        object["status"] = json!({"phase": "Terminating"});
+    let (mut effect, mut object) = write::delete(kind, &old, &options, now).map_err(Box::new)?;
+    match id.as_str() {
+        "namespaces" if effect == Effect::Replace => object["status"] = json!({"phase": "Terminating"}),
+        "pods" if effect == Effect::Remove && is_working(&old) && options.grace_period_s != Some(0) => {
+            (effect, object) = (Effect::Replace, graceful(&old, &options, now));
+        }
+        _ => {}
     }
-    let outcome = match deletion {
-        Deletion::Unchanged => return Ok(Some(Removed::Marked(object))),
-        Deletion::Remove => {
-            let mut last = object.clone();
-            at.seal(&mut last)?;
-            at.app.tenants.object_delete(at.grant, row, &last).await
-        }
-        Deletion::Marked => {
-            let mut stored = object.clone();
-            at.seal(&mut stored)?;
-            at.app.tenants.object_terminate(at.grant, row, &stored).await
-        }
+    if options.dry_run || effect == Effect::Nothing {
+        return Ok(Some(answered(effect, object, old)));
+    }
+    let stored = at.sealed(if effect == Effect::Remove { &old } else { &object })?;
+    let outcome = if effect == Effect::Remove {
+        at.app.tenants.object_delete(at.grant, row, stored.as_ref().unwrap_or(&old)).await
+    } else {
+        at.app.tenants.object_terminate(at.grant, row, stored.as_ref().unwrap_or(&object)).await
     };
     match outcome {
         Ok(revision) => {
-            super::change::wake(at, &object);
-            meta::set(&mut object, "resourceVersion", revision.to_string());
-            Ok(Some(if deletion == Deletion::Remove {
-                Removed::Gone(object)
-            } else {
-                Removed::Marked(object)
-            }))
+            super::change::wake(at, &old);
+            let mut removed = answered(effect, object, old);
+            let (Removed::Held(object) | Removed::Gone { last: object, .. }) = &mut removed;
+            meta::set(object, "resourceVersion", revision.to_string());
+            Ok(Some(removed))
         }
         Err(WriteError::Changed) => Ok(None),
         Err(error) => Err(answer::write_failed(&error)),
     }
+}
+
+fn answered(effect: Effect, answer: Value, old: Value) -> Removed {
+    match effect {
+        Effect::Remove => Removed::Gone { status: answer, last: old },
+        Effect::Create | Effect::Replace | Effect::Nothing => Removed::Held(answer),
+    }
+}
+
+/// A pod whose containers may be running: its machine must stop them before it goes.
+fn is_working(pod: &Value) -> bool {
+    let ended = matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed"));
+    !ended && !meta::is_deleting(pod) && meta::annotation(pod, CELL).is_some()
+}
+
+/// The pod with the end of its grace.
+fn graceful(pod: &Value, options: &DeleteOptions, now: Micros) -> Value {
+    let own = pod["spec"]["terminationGracePeriodSeconds"].as_i64();
+    let grace_s = options.grace_period_s.or(own).unwrap_or(POD_GRACE_S).max(0);
+    let mut pod = pod.clone();
+    let end = now.0.saturating_add(grace_s.saturating_mul(1_000_000));
+    meta::set(&mut pod, "deletionTimestamp", Micros(end).rfc3339());
+    meta::set(&mut pod, "deletionGracePeriodSeconds", grace_s);
+    pod
 }
 
 pub(super) async fn many(at: &At<'_>) -> Outcome {
@@ -133,7 +132,9 @@ pub(super) async fn many(at: &At<'_>) -> Outcome {
             if !selector.matches(&at.open(row)?) {
                 continue;
             }
-            if let Some(Removed::Gone(object) | Removed::Marked(object)) = remove(at, row, &deletes).await? {
+            if let Some(Removed::Gone { last: object, .. } | Removed::Held(object)) =
+                remove_now(at, row, &deletes).await?
+            {
                 gone.push(object);
             }
         }
@@ -145,4 +146,17 @@ pub(super) async fn many(at: &At<'_>) -> Outcome {
             return Ok(shown.respond(StatusCode::OK, &list));
         }
     }
+}
+
+/// Removes what is in `row`, or what has become of it in between.
+async fn remove_now(at: &At<'_>, row: &Row, options: &DeleteOptions) -> Result<Option<Removed>, Refused> {
+    let mut now = Some(row.clone());
+    for _ in 0..TRIES {
+        let Some(row) = now else { return Ok(None) };
+        if let Some(removed) = remove(at, &row, options).await? {
+            return Ok(Some(removed));
+        }
+        now = at.find(row.key.key.rsplit('/').next().unwrap_or_default()).await?;
+    }
+    Ok(None)
 }
