@@ -1,5 +1,6 @@
 //! Answers: the only file that makes HTTP responses of what was found out.
 
+use apimachinery::accept;
 use apimachinery::status::Status;
 use axum::body::Body;
 use http::{HeaderValue, Response, StatusCode, header};
@@ -38,11 +39,15 @@ pub fn refusal(status: &Status) -> Response<Body> {
     response
 }
 
+/// The answer for a path that leads nowhere, as the reference gives it.
+pub fn nowhere() -> Response<Body> {
+    bytes(StatusCode::NOT_FOUND, "text/plain; charset=utf-8", b"404 page not found\n".to_vec())
+}
+
 /// Adds a `Warning` header for each text.
 pub fn warn(response: &mut Response<Body>, warnings: &[String]) {
     for warning in warnings {
-        let clean: String = warning.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-        let text = format!("299 - \"{}\"", clean.replace('\\', "\\\\").replace('"', "\\\""));
+        let text = accept::warning(warning);
         if let Ok(value) = HeaderValue::from_bytes(text.as_bytes()) {
             response.headers_mut().append(header::WARNING, value);
         }

@@ -20,7 +20,7 @@ pub struct Believed(Mutex<BTreeMap<String, (Caller, i64)>>);
 /// The caller of a request.
 ///
 /// # Errors
-/// 401 without any detail; 403 for impersonation, which would otherwise run with the caller's own rights.
+/// 401 without any detail.
 pub fn caller(app: &App, headers: &HeaderMap) -> Result<Caller, Refused> {
     let token = headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok());
     let token =
@@ -39,12 +39,12 @@ pub fn caller(app: &App, headers: &HeaderMap) -> Result<Caller, Refused> {
             caller
         }
     };
-    let impersonating = headers.keys().any(|name| name.as_str().starts_with("impersonate-"));
-    if impersonating {
-        let what = format!("User {:?} cannot impersonate: impersonation is not supported", caller.user);
-        return Err(Box::new(Status::forbidden("", "users", "", &what)));
-    }
     Ok(caller)
+}
+
+/// The request asks to be somebody else. It is refused: it would otherwise run with the caller's own rights.
+pub fn impersonates(headers: &HeaderMap) -> bool {
+    headers.keys().any(|name| name.as_str().starts_with("impersonate-"))
 }
 
 impl Believed {

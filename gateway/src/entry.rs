@@ -69,12 +69,13 @@ async fn enter(State(app): State<Arc<App>>, request: Request<Body>) -> Response<
     let path = request.uri().path().to_owned();
     let (named, rest) = route::tenant_prefix(&path);
     let route = route::parse(rest);
-    let (verb, resource) = label(request.method(), route.as_ref(), request.uri().query().unwrap_or(""));
+    let (verb, resource) = label(request.method(), &route, request.uri().query().unwrap_or(""));
     let span = tracing::debug_span!("request", verb, resource, audit);
     let outcome = serve(&app, named.map(str::to_owned), route, request).instrument(span).await;
     let mut response = outcome.unwrap_or_else(|status| answer::refusal(&status));
     let headers = response.headers_mut();
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
+    let caching = headers.entry(header::CACHE_CONTROL);
+    caching.or_insert(HeaderValue::from_static("no-cache, private"));
     if let Ok(audit) = HeaderValue::from_str(&audit) {
         headers.insert("audit-id", audit);
     }
@@ -89,41 +90,38 @@ async fn enter(State(app): State<Arc<App>>, request: Request<Body>) -> Response<
 }
 
 /// Verb and resource for metrics: words that exist, never what a client made up.
-fn label(method: &Method, route: Option<&Route>, query: &str) -> (&'static str, String) {
+fn label(method: &Method, route: &Route, query: &str) -> (&'static str, String) {
     match route {
-        Some(Route::Objects(objects)) => {
-            let watching = Params::parse(query).flag("watch") == Some(true);
+        Route::Objects(objects) => {
+            let watching = objects.watch_path || Params::parse(query).flag("watch") == Some(true);
             (verb(method, objects, watching).map_or("other", Verb::as_str), objects.kind.id())
         }
-        Some(_) => ("get", "info".to_owned()),
-        None => ("other", "none".to_owned()),
+        Route::Nowhere | Route::NoPart(..) => ("other", "none".to_owned()),
+        _ => ("get", "info".to_owned()),
     }
 }
 
 /// The verb that a method means for these objects.
 pub fn verb(method: &Method, objects: &Objects, watching: bool) -> Option<Verb> {
-    Some(match (method.as_str(), &objects.name) {
-        ("GET" | "HEAD", None) if watching => Verb::Watch,
-        ("GET" | "HEAD", None) => Verb::List,
-        ("GET" | "HEAD", Some(_)) => Verb::Get,
+    let named = objects.name.is_some();
+    Some(match (method.as_str(), named) {
+        ("GET" | "HEAD", _) if objects.watch_path => Verb::Watch,
+        ("GET" | "HEAD", false) if watching => Verb::Watch,
+        ("GET" | "HEAD", false) => Verb::List,
+        ("GET" | "HEAD", true) => Verb::Get,
         ("POST", _) => Verb::Create,
-        ("PUT", Some(_)) => Verb::Update,
-        ("PATCH", Some(_)) => Verb::Patch,
-        ("DELETE", Some(_)) => Verb::Delete,
-        ("DELETE", None) => Verb::DeleteCollection,
+        ("PUT", _) => Verb::Update,
+        ("PATCH", _) => Verb::Patch,
+        ("DELETE", true) => Verb::Delete,
+        ("DELETE", false) => Verb::DeleteCollection,
         _ => return None,
     })
 }
 
-async fn serve(
-    app: &Arc<App>,
-    named: Option<String>,
-    route: Option<Route>,
-    request: Request<Body>,
-) -> Outcome {
+async fn serve(app: &Arc<App>, named: Option<String>, route: Route, request: Request<Body>) -> Outcome {
     match route {
-        Some(Route::Health) => return info::health(app).await,
-        Some(Route::Metrics) => {
+        Route::Health => return info::health(app).await,
+        Route::Metrics => {
             return Ok(answer::bytes(
                 StatusCode::OK,
                 "text/plain; version=0.0.4",
@@ -138,13 +136,18 @@ async fn serve(
     if named.as_deref().is_some_and(|tenant| tenant != caller.tenant.as_str()) {
         return Err(Box::new(Status::no_such_path()));
     }
-    let route = route.ok_or_else(|| Box::new(Status::no_such_path()))?;
     let body = read_body(app, body).await?;
     let params = Params::parse(parts.uri.query().unwrap_or(""));
     let prefix = named.map_or_else(String::new, |tenant| format!("/clusters/{tenant}"));
     let ask = Ask { caller, params, headers: parts.headers, body, prefix, method: parts.method };
     match route {
         Route::Objects(target) => of_objects(app, ask, target).await,
+        Route::Nowhere => Ok(answer::nowhere()),
+        Route::NoPart(kind, name) => Err(Box::new(Status::not_found(kind.group, kind.plural, &name))),
+        other if authn::impersonates(&ask.headers) => {
+            drop(other);
+            Err(Box::new(Status::forbidden("", "users", "", &impersonation(&ask.caller))))
+        }
         other => info::serve(app, &ask, &other).await,
     }
 }
@@ -161,28 +164,40 @@ async fn read_body(app: &App, body: Body) -> Result<Bytes, Refused> {
     }
 }
 
+fn impersonation(caller: &Caller) -> String {
+    format!("User {:?} cannot impersonate: impersonation is not supported", caller.user)
+}
+
 async fn of_objects(app: &Arc<App>, ask: Ask, target: Objects) -> Outcome {
+    let (group, plural) = (target.kind.group, target.kind.plural);
     let watching = ask.params.flag("watch") == Some(true);
-    let verb = verb(&ask.method, &target, watching).ok_or_else(|| Box::new(Status::method_not_allowed()))?;
-    if target.kind.group.ends_with(".k8s.io")
-        && target.kind.has_verb("create")
-        && !target.kind.has_verb("get")
-    {
+    let unsupported = |verb: &str| Box::new(Status::method_not_supported(group, plural, verb));
+    let verb = verb(&ask.method, &target, watching).ok_or_else(|| unsupported(""))?;
+    if authn::impersonates(&ask.headers) {
+        let name = target.name.as_deref().unwrap_or("");
+        return Err(Box::new(Status::forbidden(group, plural, name, &impersonation(&ask.caller))));
+    }
+    if group.ends_with(".k8s.io") && target.kind.has_verb("create") && !target.kind.has_verb("get") {
         return reviews::serve(&ask, &target, verb);
     }
     let grant = grant(&ask.caller, verb, &target)?;
-    if target.subresource.as_deref() == Some("log") {
-        return crate::logs::serve(app, &grant, &ask, &target).await;
+    let verbs = match target.subresource.as_deref().and_then(|part| target.kind.subresource(part)) {
+        Some(part) => part.verbs,
+        None => target.kind.verbs,
+    };
+    if !verbs.contains(&verb.as_str()) {
+        return Err(unsupported(verb.as_str()));
     }
-    if target.subresource.is_none() && !target.kind.has_verb(verb.as_str()) {
-        return Err(Box::new(Status::method_not_supported(
-            target.kind.group,
-            target.kind.plural,
-            verb.as_str(),
-        )));
+    if verb == Verb::Create && target.kind.namespaced() && target.namespace.is_none() {
+        return Ok(answer::nowhere());
     }
-    if verb == Verb::Watch {
-        return watch::serve(app, grant, &ask, &target).await;
+    if target.name.is_none() && matches!(verb, Verb::Update | Verb::Patch) {
+        return Err(Box::new(Status::bad_request("name must be provided")));
+    }
+    match (verb, target.subresource.as_deref()) {
+        (Verb::Get, Some("log")) => return crate::logs::serve(app, &grant, &ask, &target).await,
+        (Verb::Watch, _) => return watch::serve(app, grant, &ask, &target).await,
+        _ => {}
     }
     let work = objects::serve(app, &grant, &ask, &target, verb);
     let timeout = || Box::new(Status::timeout("the request was not done in time", 1));

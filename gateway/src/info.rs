@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use apimachinery::status::Status;
 use apimachinery::{discovery, openapi};
-use http::{HeaderValue, StatusCode, header};
+use axum::body::Body;
+use http::{HeaderValue, Response, StatusCode, header};
 use serde_json::json;
 
 use crate::answer::{self, Outcome};
@@ -23,7 +24,6 @@ pub async fn serve(app: &Arc<App>, ask: &Ask, route: &Route) -> Outcome {
     if !matches!(ask.method.as_str(), "GET" | "HEAD") {
         return Err(Box::new(Status::method_not_allowed()));
     }
-    let missing = || Box::new(Status::no_such_path());
     match route {
         Route::Api | Route::Apis => {
             let form = discovery::Form::negotiate(ask.accept())?;
@@ -32,10 +32,11 @@ pub async fn serve(app: &Arc<App>, ask: &Ask, route: &Route) -> Outcome {
             Ok(answer::bytes(StatusCode::OK, form.content_type(), value.to_string().into_bytes()))
         }
         Route::Group(group) => {
-            discovery::group(group).map(|v| answer::json(StatusCode::OK, &v)).ok_or_else(missing)
+            Ok(discovery::group(group).map_or_else(answer::nowhere, |v| answer::json(StatusCode::OK, &v)))
         }
         Route::Resources(group, version) => {
-            discovery::resources(group, version).map(|v| answer::json(StatusCode::OK, &v)).ok_or_else(missing)
+            let found = discovery::resources(group, version);
+            Ok(found.map_or_else(answer::nowhere, |v| answer::json(StatusCode::OK, &v)))
         }
         Route::OpenApiV2 => {
             let form = openapi::V2Form::negotiate(ask.accept()).ok_or_else(|| {
@@ -48,23 +49,7 @@ pub async fn serve(app: &Arc<App>, ask: &Ask, route: &Route) -> Outcome {
             Ok(answer::bytes(StatusCode::OK, kind, body))
         }
         Route::OpenApiIndex => Ok(answer::json(StatusCode::OK, &openapi::index(&ask.prefix))),
-        Route::OpenApi(path) => {
-            let document = openapi::document(path).ok_or_else(missing)?;
-            let asked = ask.params.get("hash").unwrap_or(&document.hash);
-            if asked != document.hash {
-                let place = format!("{}/openapi/v3/{path}?hash={}", ask.prefix, document.hash);
-                let mut response = answer::bytes(StatusCode::MOVED_PERMANENTLY, "text/plain", Vec::new());
-                if let Ok(place) = HeaderValue::from_str(&place) {
-                    response.headers_mut().insert(header::LOCATION, place);
-                }
-                return Ok(response);
-            }
-            let mut response = answer::bytes(StatusCode::OK, "application/json", document.body.clone());
-            if let Ok(tag) = HeaderValue::from_str(&format!("\"{}\"", document.hash)) {
-                response.headers_mut().insert(header::ETAG, tag);
-            }
-            Ok(response)
-        }
+        Route::OpenApi(path) => Ok(open_api(ask, path)),
         Route::Version => Ok(answer::json(StatusCode::OK, &version())),
         Route::Statusz => {
             let watches = app.counts.watches.load(std::sync::atomic::Ordering::Relaxed);
@@ -73,8 +58,34 @@ pub async fn serve(app: &Arc<App>, ask: &Ask, route: &Route) -> Outcome {
                 &json!({"tenant": ask.caller.tenant.as_str(), "watches": watches}),
             ))
         }
-        Route::Health | Route::Metrics | Route::Objects(_) => Err(missing()),
+        Route::Health | Route::Metrics | Route::Objects(_) | Route::NoPart(..) | Route::Nowhere => {
+            Ok(answer::nowhere())
+        }
     }
+}
+
+/// One document of OpenAPI v3. Under its hash it never changes; under another one it is somewhere else.
+fn open_api(ask: &Ask, path: &str) -> Response<Body> {
+    let Some(document) = openapi::document(path) else { return answer::nowhere() };
+    let asked = ask.params.get("hash").filter(|hash| !hash.is_empty());
+    if asked.is_some_and(|hash| hash != document.hash) {
+        let place = format!("{}/openapi/v3/{path}?hash={}", ask.prefix, document.hash);
+        let mut response = answer::bytes(StatusCode::MOVED_PERMANENTLY, "text/plain", Vec::new());
+        if let Ok(place) = HeaderValue::from_str(&place) {
+            response.headers_mut().insert(header::LOCATION, place);
+        }
+        return response;
+    }
+    let mut response = answer::bytes(StatusCode::OK, "application/json", document.body.clone());
+    let headers = response.headers_mut();
+    headers.insert(header::VARY, HeaderValue::from_static("Accept"));
+    if let Ok(tag) = HeaderValue::from_str(&format!("\"{}\"", document.hash)) {
+        headers.insert(header::ETAG, tag);
+    }
+    if asked.is_some() {
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("public, immutable"));
+    }
+    response
 }
 
 fn version() -> serde_json::Value {

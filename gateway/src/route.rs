@@ -1,4 +1,4 @@
-//! From a path to what it means. The whole table is here; a path that is not in it is 404.
+//! From a path to what it means. The whole table is here; a path that is not in it leads nowhere.
 
 use apimachinery::kind::{self, Kind, Version};
 
@@ -29,6 +29,10 @@ pub enum Route {
     OpenApi(String),
     /// Objects.
     Objects(Objects),
+    /// Below an object, where there is nothing.
+    NoPart(&'static Kind, String),
+    /// Nothing is there.
+    Nowhere,
 }
 
 /// Objects that a path names.
@@ -44,6 +48,8 @@ pub struct Objects {
     pub name: Option<String>,
     /// `status`, `log`, …
     pub subresource: Option<String>,
+    /// It is an old-style watch path (`/apis/tekton.dev/v1/watch/…`).
+    pub watch_path: bool,
 }
 
 /// Longest path that is looked at.
@@ -59,13 +65,11 @@ pub fn tenant_prefix(path: &str) -> (Option<&str>, &str) {
 }
 
 /// What `path` (without prefix, percent-encoded) is about.
-pub fn parse(path: &str) -> Option<Route> {
-    if path.len() > PATH_MAX {
-        return None;
-    }
-    let parts: Vec<String> = path.split('/').filter(|p| !p.is_empty()).map(decoded).collect::<Option<_>>()?;
-    let words: Vec<&str> = parts.iter().map(String::as_str).collect();
-    Some(match words.as_slice() {
+pub fn parse(path: &str) -> Route {
+    let Some(path) = decoded(path).filter(|_| path.len() <= PATH_MAX) else { return Route::Nowhere };
+    let path = path.strip_prefix('/').unwrap_or(&path);
+    let words: Vec<&str> = path.strip_suffix('/').unwrap_or(path).split('/').collect();
+    match words.as_slice() {
         ["livez" | "readyz" | "healthz", ..] => Route::Health,
         ["metrics"] => Route::Metrics,
         ["statusz"] => Route::Statusz,
@@ -74,54 +78,70 @@ pub fn parse(path: &str) -> Option<Route> {
         ["apis"] => Route::Apis,
         ["apis", group] => Route::Group((*group).to_owned()),
         ["api", version] => Route::Resources(String::new(), (*version).to_owned()),
-        ["apis", group, version] => Route::Resources((*group).to_owned(), (*version).to_owned()),
+        ["apis", group, version] if !group.is_empty() => {
+            Route::Resources((*group).to_owned(), (*version).to_owned())
+        }
         ["openapi", "v2"] => Route::OpenApiV2,
         ["openapi", "v3"] => Route::OpenApiIndex,
         ["openapi", "v3", rest @ ..] => Route::OpenApi(rest.join("/")),
-        ["api", version, rest @ ..] => Route::Objects(objects("", version, rest)?),
-        ["apis", group, version, rest @ ..] => Route::Objects(objects(group, version, rest)?),
-        _ => return None,
-    })
+        ["api", version, rest @ ..] => objects("", version, rest),
+        ["apis", group, version, rest @ ..] if !group.is_empty() => objects(group, version, rest),
+        _ => Route::Nowhere,
+    }
 }
 
-fn objects(group: &str, version: &str, rest: &[&str]) -> Option<Objects> {
+fn objects(group: &str, version: &str, rest: &[&str]) -> Route {
+    let (rest, watch_path) = match rest {
+        ["watch", rest @ ..] if !rest.is_empty() => (rest, true),
+        _ => (rest, false),
+    };
     let (namespace, rest) = match rest {
         // `namespaces/NAME` and `namespaces/NAME/status` are about the namespace itself.
         ["namespaces", _] | ["namespaces", _, "status" | "finalize"] => (None, rest),
         ["namespaces", namespace, inner @ ..] => (Some((*namespace).to_owned()), inner),
         _ => (None, rest),
     };
-    let (plural, name, subresource) = match rest {
-        [plural] => (plural, None, None),
-        [plural, name] => (plural, Some(*name), None),
-        [plural, name, sub] => (plural, Some(*name), Some(*sub)),
-        _ => return None,
+    let [plural, below @ ..] = rest else { return Route::Nowhere };
+    let Some((kind, version)) = kind::resource(group, version, plural).filter(|(_, v)| v.served) else {
+        return Route::Nowhere;
     };
-    let (kind, version) = kind::resource(group, version, plural).filter(|(_, v)| v.served)?;
+    let (name, part) = match below {
+        [] => (None, None),
+        [name] => (Some(*name), None),
+        [name, part] => (Some(*name), Some(*part)),
+        // As in the reference, what follows a part of a custom object is not looked at.
+        [name, part, ..] if kind.custom => (Some(*name), Some(*part)),
+        [name, ..] => return Route::NoPart(kind, (*name).to_owned()),
+    };
     // An object in a namespace has one in its path; a cluster-scoped one never.
     let fits = if kind.namespaced() { namespace.is_some() || name.is_none() } else { namespace.is_none() };
-    if !fits || subresource.is_some_and(|sub| kind.subresource(sub).is_none()) {
-        return None;
+    if !fits {
+        return Route::Nowhere;
     }
-    let (name, subresource) = (name.map(str::to_owned), subresource.map(str::to_owned));
-    Some(Objects { kind, version, namespace, name, subresource })
+    let (name, subresource) = (name.map(str::to_owned), part.map(str::to_owned));
+    match (&name, part) {
+        (Some(name), _) if name.is_empty() => Route::NoPart(kind, String::new()),
+        (Some(name), Some(part)) if watch_path || kind.subresource(part).is_none() => {
+            Route::NoPart(kind, name.clone())
+        }
+        _ => Route::Objects(Objects { kind, version, namespace, name, subresource, watch_path }),
+    }
 }
 
-/// Percent-decodes one segment; a slash or a NUL in it is no name of ours.
-fn decoded(segment: &str) -> Option<String> {
-    let mut out = Vec::with_capacity(segment.len());
-    let mut bytes = segment.bytes();
+/// Percent-decodes a path; there is no NUL in one of ours.
+fn decoded(path: &str) -> Option<String> {
+    let mut out = Vec::with_capacity(path.len());
+    let mut bytes = path.bytes();
     while let Some(byte) = bytes.next() {
         if byte != b'%' {
             out.push(byte);
             continue;
         }
-        let pair = [bytes.next()?, bytes.next()?];
-        let pair = std::str::from_utf8(&pair).ok()?;
-        out.push(u8::from_str_radix(pair, 16).ok()?);
+        let digit = |byte: u8| char::from(byte).to_digit(16);
+        let (high, low) = (digit(bytes.next()?)?, digit(bytes.next()?)?);
+        out.push(u8::try_from(high * 16 + low).ok()?);
     }
-    let text = String::from_utf8(out).ok()?;
-    (!text.contains(['/', '\0'])).then_some(text)
+    String::from_utf8(out).ok().filter(|text| !text.contains('\0'))
 }
 
 #[cfg(test)]

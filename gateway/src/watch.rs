@@ -30,6 +30,10 @@ const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 const CHANGES_AT_ONCE: usize = 200;
 const LIST_AT_ONCE: usize = 500;
+/// A last bookmark comes this long before the end, so that a client can go on from there.
+const LAST_BOOKMARK: Duration = Duration::from_secs(2);
+/// No revision is older (2020-01-01): what a client says that it has seen before is surely no longer kept.
+const FIRST_REVISION: Revision = Revision(1_577_836_800_000_000_000);
 const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";
 
 /// Opens a watch.
@@ -38,8 +42,12 @@ const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";
 /// A Status, when it is not opened.
 pub async fn serve(app: &Arc<App>, grant: Grant, ask: &Ask, target: &Objects) -> Outcome {
     let options = ListOptions::parse(&ask.params).map_err(Box::new)?;
-    let selector =
-        Selector::parse(target.kind, &options.label_selector, &options.field_selector).map_err(Box::new)?;
+    let mut fields = options.field_selector.clone();
+    if let Some(name) = &target.name {
+        // An old-style path names the object; a selector says the same.
+        fields = format!("metadata.name={name}");
+    }
+    let selector = Selector::parse(target.kind, &options.label_selector, &fields).map_err(Box::new)?;
     let now = app.host.clock.utc().0;
     let shown = Shown::negotiate(ask.accept(), ask.params.get("includeObject"), target, now)?;
     let from =
@@ -64,6 +72,7 @@ pub async fn serve(app: &Arc<App>, grant: Grant, ask: &Ask, target: &Objects) ->
         began: mono,
         bookmarked: mono,
         headings: true,
+        last_bookmark: false,
         ended: false,
     };
     if initial {
@@ -99,6 +108,7 @@ struct Watch {
     began: Mono,
     bookmarked: Mono,
     headings: bool,
+    last_bookmark: bool,
     ended: bool,
 }
 
@@ -147,11 +157,17 @@ impl Watch {
                 return Some(line);
             }
             let now = self.app.host.clock.mono();
-            if self.ended || now.since(self.began) >= self.ends_after {
+            let left = self.ends_after.saturating_sub(now.since(self.began));
+            if self.ended || left.is_zero() {
                 return None;
             }
-            if self.bookmarks && now.since(self.bookmarked) >= BOOKMARK_EVERY {
+            if self.bookmarks && self.next_bookmark(left).is_zero() {
+                self.last_bookmark |= left <= LAST_BOOKMARK;
                 self.bookmark(false);
+                continue;
+            }
+            if self.after < FIRST_REVISION {
+                self.expire();
                 continue;
             }
             match self
@@ -166,20 +182,30 @@ impl Watch {
                     }
                     self.after = self.after.max(changes.progress);
                     if self.ready.is_empty() {
-                        let left = self.ends_after.saturating_sub(now.since(self.began));
-                        let wait = self.app.host.clock.sleep(LOOK_EVERY.min(left));
+                        let bookmark = if self.bookmarks { self.next_bookmark(left) } else { left };
+                        let wait = self.app.host.clock.sleep(LOOK_EVERY.min(left).min(bookmark));
                         if let Either::Right(()) = race(self.bell.rung(), wait).await {}
                     }
                 }
-                Err(ReadError::Expired) => {
-                    let oldest = self.app.host.clock.utc().0 * 1000;
-                    let status = Status::too_old(&self.after.to_string(), &oldest.to_string());
-                    self.line(json!({"type": "ERROR", "object": status.to_value()}));
-                    self.ended = true;
-                }
+                Err(ReadError::Expired) => self.expire(),
                 Err(ReadError::Unavailable(_)) => self.app.host.clock.sleep(LOOK_EVERY).await,
             }
         }
+    }
+
+    /// Until the next bookmark.
+    fn next_bookmark(&self, left: Duration) -> Duration {
+        let regular = BOOKMARK_EVERY.saturating_sub(self.app.host.clock.mono().since(self.bookmarked));
+        let last = left.saturating_sub(LAST_BOOKMARK);
+        if self.last_bookmark { regular } else { regular.min(last) }
+    }
+
+    /// What the client has seen is no longer kept.
+    fn expire(&mut self) {
+        let oldest = self.app.host.clock.utc().0 * 1000;
+        let status = Status::too_old(&self.after.to_string(), &oldest.to_string());
+        self.line(&json!({"type": "ERROR", "object": status.to_value()}));
+        self.ended = true;
     }
 
     fn change(&mut self, change: &Change) {
@@ -222,7 +248,7 @@ impl Watch {
 
     fn push(&mut self, kind: &str, object: Value) {
         let object = self.shown.one(object, std::mem::take(&mut self.headings));
-        self.line(json!({"type": kind, "object": object}));
+        self.line(&json!({"type": kind, "object": object}));
     }
 
     fn bookmark(&mut self, initial_end: bool) {
@@ -233,10 +259,10 @@ impl Watch {
         }
         let api_version = self.target.kind.api_version(self.target.version.name);
         let object = json!({"kind": self.target.kind.kind, "apiVersion": api_version, "metadata": metadata});
-        self.line(json!({"type": "BOOKMARK", "object": object}));
+        self.push("BOOKMARK", object);
     }
 
-    fn line(&mut self, event: Value) {
+    fn line(&mut self, event: &Value) {
         let mut text = event.to_string();
         text.push('\n');
         self.ready.push_back(Bytes::from(text));

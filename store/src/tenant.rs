@@ -8,7 +8,6 @@ mod found;
 use std::time::Duration;
 
 use base::host::Host;
-use bytes::Bytes;
 use serde_json::Value;
 use tenancy::access::Grant;
 use tenancy::id::TenantId;
@@ -241,7 +240,7 @@ impl TenantStore {
         self.commit("object_replace", ops).await
     }
 
-    /// Removes the object in `seen`, if it is still that one; `last` is shown to watchers.
+    /// Removes the object in `seen`, which is `last`, if it is still that one. Watchers are shown it as it was.
     ///
     /// # Errors
     /// [`WriteError`].
@@ -253,8 +252,8 @@ impl TenantStore {
     ) -> Result<Revision, WriteError> {
         let kind = kind_of(seen);
         let key = Self::key(grant, kind, text(last, "namespace"), text(last, "name"));
-        let shown: Bytes = object::encode(last);
-        let mut ops = vec![Op::Delete { key: key.row(), pre: Pre::Rev(seen.revision), last: Some(shown) }];
+        let shown = Some(seen.body.clone());
+        let mut ops = vec![Op::Delete { key: key.row(), pre: Pre::Rev(seen.revision), last: shown }];
         ops.extend(due_of(&key, last));
         // Somebody must look for what it owned. A run's own cell does; for others, any cell.
         let cell = match last["metadata"]["annotations"][CELL].as_str() {

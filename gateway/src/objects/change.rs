@@ -139,13 +139,15 @@ async fn carry_out(
         (Effect::Nothing, _, _) => return Ok(Done::Answer { code, object, warnings }),
         (Effect::Create, _, _) => tenants.object_create(at.grant, &at.target.kind.id(), stored).await,
         (Effect::Replace, Some(row), Some(old)) => tenants.object_replace(at.grant, row, old, stored).await,
-        (Effect::Remove, Some(row), _) => tenants.object_delete(at.grant, row, stored).await,
+        (Effect::Remove, Some(row), Some(old)) => tenants.object_delete(at.grant, row, old).await,
         (Effect::Replace | Effect::Remove, _, _) => Err(WriteError::Changed),
     };
     match written {
         Ok(revision) => {
             wake(at, &object);
-            meta::set(&mut object, "resourceVersion", revision.to_string());
+            if effect != Effect::Remove {
+                meta::set(&mut object, "resourceVersion", revision.to_string());
+            }
             Ok(Done::Answer { code, object, warnings })
         }
         Err(WriteError::Exists) => Ok(Done::Taken { name, generated }),

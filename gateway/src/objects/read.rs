@@ -21,7 +21,8 @@ const CHUNK: usize = 2000;
 pub(super) async fn one(at: &At<'_>) -> Outcome {
     let shown = Shown::of(at)?;
     let row = at.row().await?;
-    check_version_floor(at, at.ask.params.get("resourceVersion"), row.revision).await?;
+    let asked = ListOptions::parse(&at.ask.params).map_err(Box::new)?.resource_version;
+    check_version_floor(at, asked, row.revision)?;
     if shown.as_stored() && !super::is_secret(at.target) {
         let body = object::to_json(&row.body, row.revision).map_err(|_| damaged())?;
         return Ok(answer::bytes(StatusCode::OK, "application/json", body));
@@ -31,14 +32,18 @@ pub(super) async fn one(at: &At<'_>) -> Outcome {
 }
 
 /// A read that asks for at least a revision that is still to come must wait; it is told when to come back.
-async fn check_version_floor(at: &At<'_>, asked: Option<&str>, seen: Revision) -> Result<(), Refused> {
-    let Some(asked) = asked.and_then(|text| text.parse::<i64>().ok()) else { return Ok(()) };
+fn check_version_floor(at: &At<'_>, asked: Option<u64>, seen: Revision) -> Result<(), Refused> {
+    let Some(asked) = asked else { return Ok(()) };
     // Compared in whole microseconds: a JavaScript client rounds what it was given.
     let now = at.app.host.clock.utc().0;
-    if Revision(asked).micros() > seen.micros().max(now) + 1 {
+    if revision(asked).micros() > seen.micros().max(now) + 1 {
         return Err(Box::new(Status::too_large_version(&asked.to_string(), &seen.to_string())));
     }
     Ok(())
+}
+
+fn revision(version: u64) -> Revision {
+    Revision(i64::try_from(version).unwrap_or(i64::MAX))
 }
 
 fn damaged() -> Refused {
@@ -46,25 +51,20 @@ fn damaged() -> Refused {
 }
 
 pub(super) async fn many(at: &At<'_>) -> Outcome {
-    let shown = Shown::of(at)?;
+    let shown = Shown::of_list(at)?;
     let options = ListOptions::parse(&at.ask.params).map_err(Box::new)?;
     let selector = Selector::parse(at.target.kind, &options.label_selector, &options.field_selector)
         .map_err(Box::new)?;
     let limit = usize::try_from(options.limit).unwrap_or(usize::MAX);
     let token = Token::read(at, &options.continue_token)?;
-    if let Some(asked) = options.resource_version {
-        let asked = asked.to_string();
-        check_version_floor(at, Some(&asked), Revision(0)).await?;
-    }
+    check_version_floor(at, options.resource_version, Revision(0))?;
     let (moment, mut after) = match (&token, options.version_match, options.resource_version) {
         (Some(token), _, _) => (Moment::Exact(token.revision), token.after.clone()),
-        (None, Some(VersionMatch::Exact), Some(version)) => {
-            (Moment::Exact(Revision(i64::try_from(version).unwrap_or(i64::MAX))), String::new())
-        }
+        (None, Some(VersionMatch::Exact), Some(version)) => (Moment::Exact(revision(version)), String::new()),
         _ => (Moment::Latest, String::new()),
     };
     let mut found: Vec<Row> = Vec::new();
-    let mut revision = None;
+    let mut seen = None;
     let mut moment = moment;
     let more = loop {
         let want = if limit == 0 { CHUNK } else { (limit - found.len()).min(CHUNK) };
@@ -78,8 +78,7 @@ pub(super) async fn many(at: &At<'_>) -> Outcome {
                 ReadError::Expired => expired(),
                 other => answer::read_failed(&other),
             })?;
-        let at_revision = *revision.get_or_insert(page.revision);
-        moment = Moment::Exact(at_revision);
+        moment = Moment::Exact(*seen.get_or_insert(page.revision));
         after = page.rows.last().map_or(after, |row| row.key.key.clone());
         for row in page.rows {
             if selector.is_empty() || selector.matches(&at.open(&row)?) {
@@ -93,7 +92,7 @@ pub(super) async fn many(at: &At<'_>) -> Outcome {
             break true;
         }
     };
-    let revision = token.map_or(revision.unwrap_or_default(), |token| token.revision);
+    let revision = token.map_or(seen.unwrap_or_default(), |token| token.revision);
     let next = if more { Token { revision, after }.write(at) } else { String::new() };
     answer_list(at, &shown, &found, revision, &next)
 }

@@ -72,19 +72,19 @@ async fn remove(at: &At<'_>, row: &Row, options: &DeleteOptions) -> Result<Optio
     if options.dry_run || effect == Effect::Nothing {
         return Ok(Some(answered(effect, object, old)));
     }
-    let stored = at.sealed(if effect == Effect::Remove { &old } else { &object })?;
     let outcome = if effect == Effect::Remove {
-        at.app.tenants.object_delete(at.grant, row, stored.as_ref().unwrap_or(&old)).await
+        at.app.tenants.object_delete(at.grant, row, &old).await
     } else {
+        let stored = at.sealed(&object)?;
         at.app.tenants.object_terminate(at.grant, row, stored.as_ref().unwrap_or(&object)).await
     };
     match outcome {
         Ok(revision) => {
             super::change::wake(at, &old);
-            let mut removed = answered(effect, object, old);
-            let (Removed::Held(object) | Removed::Gone { last: object, .. }) = &mut removed;
-            meta::set(object, "resourceVersion", revision.to_string());
-            Ok(Some(removed))
+            if effect != Effect::Remove {
+                meta::set(&mut object, "resourceVersion", revision.to_string());
+            }
+            Ok(Some(answered(effect, object, old)))
         }
         Err(WriteError::Changed) => Ok(None),
         Err(error) => Err(answer::write_failed(&error)),
@@ -120,6 +120,7 @@ pub(super) async fn many(at: &At<'_>) -> Outcome {
     let lists = ListOptions::parse(&at.ask.params).map_err(Box::new)?;
     let selector =
         Selector::parse(at.target.kind, &lists.label_selector, &lists.field_selector).map_err(Box::new)?;
+    let shown = Shown::of_list(at)?;
     let kind = at.target.kind.id();
     let (mut after, mut gone) = (String::new(), Vec::new());
     loop {
@@ -140,7 +141,6 @@ pub(super) async fn many(at: &At<'_>) -> Outcome {
         }
         if !page.more {
             let api_version = at.target.kind.api_version(at.target.version.name);
-            let shown = Shown::of(at)?;
             let meta = json!({"resourceVersion": page.revision.to_string()});
             let list = shown.list(at.target.kind.kind, &api_version, meta, &gone);
             return Ok(shown.respond(StatusCode::OK, &list));

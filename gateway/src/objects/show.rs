@@ -1,6 +1,7 @@
 //! The form in which objects are shown: as they are, as table rows, as metadata only.
 
 use apimachinery::accept::{self, Accepted, Shape};
+use apimachinery::status::Status;
 use apimachinery::table::{self, Include, TableStyle};
 use apimachinery::time::Micros;
 use axum::body::Body;
@@ -42,7 +43,16 @@ impl Shown {
         Ok(Self { accepted, style })
     }
 
+    /// For one object, which is no list.
     pub(super) fn of(at: &At<'_>) -> Result<Self, Refused> {
+        let shown = Self::of_list(at)?;
+        match shown.accepted.shape {
+            Shape::PartialList => Err(Box::new(Status::bad_request("content is not a list"))),
+            Shape::Full | Shape::Table | Shape::Partial => Ok(shown),
+        }
+    }
+
+    pub(super) fn of_list(at: &At<'_>) -> Result<Self, Refused> {
         let now = at.app.host.clock.utc().0;
         Self::negotiate(at.ask.accept(), at.ask.params.get("includeObject"), at.target, now)
     }

@@ -4,7 +4,7 @@ use super::*;
 type Named = (String, Option<String>, Option<String>, Option<String>);
 
 fn objects_of(path: &str) -> Option<Named> {
-    match parse(path)? {
+    match parse(path) {
         Route::Objects(o) => Some((o.kind.id(), o.namespace, o.name, o.subresource)),
         _ => None,
     }
@@ -38,13 +38,30 @@ fn what_is_not_in_the_table_is_nothing() {
         "/nonsense",
         "/apis/tekton.dev/v1/nonsense",
         "/apis/tekton.dev/v1/taskruns/b",
-        "/apis/tekton.dev/v1/namespaces/a/taskruns/b/nonsense",
         "/api/v1/namespaces/a/namespaces/b",
-        "/apis/tekton.dev/v1/namespaces/a%2fb/taskruns",
         "/apis/tekton.dev/v1/namespaces/%zz/taskruns",
+        "/apis/tekton.dev/v1/namespaces/a%00/taskruns",
+        "/apis/tekton.dev/v1/watch",
+        "/apis//v1/taskruns",
+    ] {
+        assert!(matches!(parse(path), Route::Nowhere), "{path}");
+    }
+    for path in [
+        "/apis/tekton.dev/v1/namespaces/a/taskruns/b/nonsense",
+        "/apis/tekton.dev/v1/namespaces/a/taskruns//b",
         "/api/v1/namespaces/a/pods/b/log/more",
     ] {
-        assert!(parse(path).is_none(), "{path}");
+        assert!(matches!(parse(path), Route::NoPart(..)), "{path}");
+    }
+}
+
+#[test]
+fn old_watch_paths_are_known() {
+    for (path, name) in [("taskruns", None), ("namespaces/a/taskruns/b", Some("b"))] {
+        let Route::Objects(objects) = parse(&format!("/apis/tekton.dev/v1/watch/{path}")) else {
+            panic!("{path} leads nowhere");
+        };
+        assert!(objects.watch_path && objects.name.as_deref() == name, "{path}");
     }
 }
 
