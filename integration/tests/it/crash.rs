@@ -36,7 +36,7 @@ async fn all_done(client: &Client, host: &Host) -> Vec<Value> {
 /// Every accepted run ends once, whatever the server was doing when it was killed, and nothing is left behind.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_server_loses_no_run() {
-    let _turn = crate::alone();
+    let _turn = crate::alone_async().await;
     let tools = Tools::ready().unwrap();
     let before = leaks::Traces::now();
     let (host, _jobs) = base::real::host();

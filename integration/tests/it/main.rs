@@ -5,10 +5,17 @@ mod crash;
 mod demo;
 mod tidy;
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use tokio::sync::{Mutex, MutexGuard};
 
 /// Tests that count what is left on the host run one at a time.
+static ALONE: Mutex<()> = Mutex::const_new(());
+
+/// This test's turn, held until the answer is dropped.
 pub fn alone() -> MutexGuard<'static, ()> {
-    static TURN: Mutex<()> = Mutex::new(());
-    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+    ALONE.blocking_lock()
+}
+
+/// [`alone`], for a test that runs on a runtime.
+pub async fn alone_async() -> MutexGuard<'static, ()> {
+    ALONE.lock().await
 }
