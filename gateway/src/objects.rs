@@ -73,7 +73,7 @@ impl At<'_> {
     }
 
     /// What admission in the namespace of the request needs to know.
-    async fn surroundings(&self) -> Result<Surroundings, Refused> {
+    async fn surroundings(&self) -> Result<Arc<Surroundings>, Refused> {
         let around = self.app.tenants.surroundings(self.grant, self.namespace()).await;
         around.map_err(|e| answer::read_failed(&e))
     }

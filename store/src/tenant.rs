@@ -4,7 +4,9 @@
 //! and what concerns a run puts a Due row for its cell into the same transaction.
 
 mod found;
+mod surroundings;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use base::host::Host;
@@ -18,9 +20,10 @@ use crate::backend::{
 };
 use crate::cell::{CELL, owner_key};
 use crate::object::{self, ObjectKey, scope};
-use crate::records::{cell, due, tenant};
+use crate::records::{cell, due};
 
 pub use found::{TEKTON, found};
+pub use surroundings::{Namespace, Surroundings};
 
 const SETTLE_PAUSE: Duration = Duration::from_millis(50);
 const SETTLE_TRIES: u32 = 100;
@@ -30,6 +33,7 @@ const SETTLE_TRIES: u32 = 100;
 pub struct TenantStore {
     backend: Store,
     host: Host,
+    around: Arc<surroundings::Cache>,
 }
 
 /// Why something was not written. Nothing was.
@@ -63,36 +67,10 @@ pub struct Page {
     pub more: bool,
 }
 
-/// What is known of a namespace.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Namespace {
-    /// There is none of that name.
-    Absent,
-    /// It is there.
-    Active,
-    /// It is being emptied, and goes then.
-    Terminating,
-}
-
-/// What an admission needs to know, read at one moment.
-#[derive(Clone, Debug)]
-pub struct Surroundings {
-    /// The namespace of the request.
-    pub namespace: Namespace,
-    /// ConfigMap `feature-flags`.
-    pub feature_flags: Option<Value>,
-    /// ConfigMap `config-defaults`.
-    pub config_defaults: Option<Value>,
-    /// The tenant and its policy.
-    pub tenant: Option<tenant::Tenant>,
-    /// What cells say of themselves.
-    pub cells: Vec<cell::CellRow>,
-}
-
 impl TenantStore {
     /// A store on a back end.
     pub fn new(backend: Store, host: Host) -> Self {
-        Self { backend, host }
+        Self { backend, host, around: Arc::default() }
     }
 
     fn key(grant: &Grant, kind: &str, namespace: &str, name: &str) -> ObjectKey {
@@ -151,43 +129,6 @@ impl TenantStore {
         Ok(Page { rows, revision: snapshot.revision, more })
     }
 
-    /// What admission of an object in `namespace` needs to know.
-    ///
-    /// # Errors
-    /// When the store is away.
-    pub async fn surroundings(&self, grant: &Grant, namespace: &str) -> Result<Surroundings, ReadError> {
-        let get = |kind: &str, namespace: &str, name: &str| {
-            Read::Get(Self::key(grant, kind, namespace, name).row())
-        };
-        let reads = vec![
-            get("namespaces", "", namespace),
-            get("configmaps", "tekton-pipelines", "feature-flags"),
-            get("configmaps", "tekton-pipelines", "config-defaults"),
-            Read::Get(tenant::row(grant.tenant().as_str())),
-            Read::Scan {
-                table: Table::Cell,
-                partition: "cells".into(),
-                from: String::new(),
-                to: String::new(),
-                limit: 1000,
-            },
-        ];
-        let answers = self.backend.snapshot(At::Latest, reads).await?.answers;
-        let object = |n: usize| answers[n].rows.first().and_then(|row| object::of_row(row).ok());
-        let namespace = match object(0) {
-            None => Namespace::Absent,
-            Some(ns) if ns["metadata"]["deletionTimestamp"].is_null() => Namespace::Active,
-            Some(_) => Namespace::Terminating,
-        };
-        Ok(Surroundings {
-            namespace,
-            feature_flags: object(1),
-            config_defaults: object(2),
-            tenant: answers[3].rows.first().and_then(|row| crate::records::decode(&row.body).ok()),
-            cells: answers[4].rows.iter().filter_map(|row| crate::records::decode(&row.body).ok()).collect(),
-        })
-    }
-
     /// Address of a cell's server.
     ///
     /// # Errors
@@ -199,15 +140,16 @@ impl TenantStore {
         Ok(row.map(|r| r.address))
     }
 
-    /// Creates an object; a run's cell finds it due.
+    /// Creates an object; a run's cell finds it due. It is only done while its namespace is as in `around`.
     ///
     /// # Errors
-    /// [`WriteError`].
+    /// [`WriteError`]; [`WriteError::Changed`] is said of the namespace.
     pub async fn object_create(
         &self,
         grant: &Grant,
         kind: &str,
         object: &Value,
+        around: &Surroundings,
     ) -> Result<Revision, WriteError> {
         let key = Self::key(grant, kind, text(object, "namespace"), text(object, "name"));
         let mut ops = vec![object::put(&key, Pre::Absent, object, None)];
@@ -215,9 +157,14 @@ impl TenantStore {
             ops.push(default_account(grant.tenant(), &key.name, object));
         }
         ops.extend(due_of(&key, object));
-        self.commit("object_create", ops).await.map_err(|e| match e {
-            WriteError::Changed => WriteError::Exists,
-            other => other,
+        ops.extend(around.guard());
+        self.write("object_create", ops).await.map_err(|refusal| match refusal {
+            Refusal::Precondition { op: 0 } => WriteError::Exists,
+            Refusal::Precondition { .. } => {
+                self.forget_surroundings(grant, &key.namespace);
+                WriteError::Changed
+            }
+            Refusal::Other(error) => error,
         })
     }
 
@@ -334,14 +281,23 @@ impl TenantStore {
     }
 
     async fn commit(&self, name: &'static str, ops: Vec<Op>) -> Result<Revision, WriteError> {
+        self.write(name, ops).await.map_err(|refusal| match refusal {
+            Refusal::Precondition { .. } => WriteError::Changed,
+            Refusal::Other(error) => error,
+        })
+    }
+
+    async fn write(&self, name: &'static str, ops: Vec<Op>) -> Result<Revision, Refusal> {
         let mut txn = Txn { id: RequestId(self.host.id()), name, ops };
         for _ in 0..SETTLE_TRIES {
             match self.backend.txn(txn.clone()).await {
                 Ok(done) => return Ok(done.revisions.first().copied().unwrap_or_default()),
-                Err(TxnError::Conflict { .. }) => return Err(WriteError::Changed),
-                Err(TxnError::Limit { .. }) => return Err(WriteError::Quota),
-                Err(TxnError::Full) => return Err(WriteError::Full),
-                Err(TxnError::Unavailable(why)) => return Err(WriteError::Unavailable(why)),
+                Err(TxnError::Conflict { op, .. }) => return Err(Refusal::Precondition { op }),
+                Err(TxnError::Limit { .. }) => return Err(Refusal::Other(WriteError::Quota)),
+                Err(TxnError::Full) => return Err(Refusal::Other(WriteError::Full)),
+                Err(TxnError::Unavailable(why)) => {
+                    return Err(Refusal::Other(WriteError::Unavailable(why)));
+                }
                 Err(TxnError::Unknown) => match self.backend.settle(txn.id).await {
                     Ok(Settled::Committed(done)) => {
                         return Ok(done.revisions.first().copied().unwrap_or_default());
@@ -352,8 +308,16 @@ impl TenantStore {
                 },
             }
         }
-        Err(WriteError::Unavailable("no transaction gets through".into()))
+        Err(Refusal::Other(WriteError::Unavailable("no transaction gets through".into())))
     }
+}
+
+/// Why a transaction was not done.
+enum Refusal {
+    /// The precondition of this op failed.
+    Precondition { op: usize },
+    /// Anything else.
+    Other(WriteError),
 }
 
 fn one(answers: Vec<Rows>) -> Option<Row> {

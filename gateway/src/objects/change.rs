@@ -10,7 +10,7 @@ use http::{StatusCode, header};
 use serde_json::Value;
 use store::backend::Row;
 use store::cell::CELL;
-use store::tenant::WriteError;
+use store::tenant::{Surroundings, WriteError};
 
 use super::{At, Shown};
 use crate::admit::Admit;
@@ -54,8 +54,9 @@ async fn write(at: &At<'_>, write: Write) -> Outcome {
     for _ in 0..TRIES {
         let row = if write == Write::Create { None } else { at.find(at.name()).await? };
         let old = row.as_ref().map(|row| at.open(row)).transpose()?;
-        let prepared = prepare(at, write, old.as_ref()).await?;
-        match carry_out(at, row.as_ref(), old.as_ref(), prepared).await? {
+        let around = at.surroundings().await?;
+        let prepared = prepare(at, write, old.as_ref(), &around)?;
+        match carry_out(at, row.as_ref(), old.as_ref(), prepared, &around).await? {
             Done::Answer { code, object, warnings } => {
                 let mut response = shown.respond(code, &shown.one(object, true));
                 answer::warn(&mut response, &warnings);
@@ -74,12 +75,16 @@ async fn write(at: &At<'_>, write: Write) -> Outcome {
 }
 
 /// The object that the request asks for.
-async fn prepare(at: &At<'_>, write: Write, old: Option<&Value>) -> Result<Prepared, Refused> {
+fn prepare(
+    at: &At<'_>,
+    write: Write,
+    old: Option<&Value>,
+    around: &Surroundings,
+) -> Result<Prepared, Refused> {
     let host = &at.app.host;
     let mut fresh = Fresh { uid: host.uuid(), random: [0; SUFFIX_LEN], now: Micros(host.clock.utc().0) };
     host.entropy.fill(&mut fresh.random);
-    let around = at.surroundings().await?;
-    let admit = Admit { at, around: &around };
+    let admit = Admit { at, around };
     let admission = Admission {
         change: &|object, old| admit.change(object, old),
         check: &|object, old| admit.check(object, old),
@@ -122,6 +127,7 @@ async fn carry_out(
     row: Option<&Row>,
     old: Option<&Value>,
     prepared: Prepared,
+    around: &Surroundings,
 ) -> Result<Done, Refused> {
     let Prepared { mut object, effect, dry_run, generates_name: generated, warnings } = prepared;
     let code = if effect == Effect::Create { StatusCode::CREATED } else { StatusCode::OK };
@@ -137,7 +143,7 @@ async fn carry_out(
     let tenants = &at.app.tenants;
     let written = match (effect, row, old) {
         (Effect::Nothing, _, _) => return Ok(Done::Answer { code, object, warnings }),
-        (Effect::Create, _, _) => tenants.object_create(at.grant, &at.target.kind.id(), stored).await,
+        (Effect::Create, _, _) => tenants.object_create(at.grant, &at.target.kind.id(), stored, around).await,
         (Effect::Replace, Some(row), Some(old)) => tenants.object_replace(at.grant, row, old, stored).await,
         (Effect::Remove, Some(row), Some(old)) => tenants.object_delete(at.grant, row, old).await,
         (Effect::Replace | Effect::Remove, _, _) => Err(WriteError::Changed),

@@ -1,0 +1,170 @@
+//! What an admission needs to know: read at one moment, and kept until something of it changes.
+//!
+//! A create asks for it every time; it changes a few times a minute. Bells say when. They are hints, so what must
+//! not be stale (the namespace) is checked again by the transaction that relies on it, and nothing is kept long.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use base::host::Mono;
+use futures_util::FutureExt;
+use serde_json::Value;
+use tenancy::access::Grant;
+
+use super::TenantStore;
+use crate::backend::{At, Bell, Op, Pre, Read, ReadError, Revision, Row, Rows, Table};
+use crate::object::{self, scope};
+use crate::records::{cell, decode, tenant};
+
+/// Nothing is kept longer, whatever the bells say.
+const AGE_MAX: Duration = Duration::from_secs(5);
+/// So many namespaces are kept.
+const KEPT_MAX: usize = 1024;
+const CELLS_MAX: usize = 1000;
+
+/// What is known of a namespace.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Namespace {
+    /// There is none of that name.
+    Absent,
+    /// It is there.
+    Active,
+    /// It is being emptied, and goes then.
+    Terminating,
+}
+
+/// What an admission needs to know, read at one moment.
+#[derive(Clone, Debug)]
+pub struct Surroundings {
+    /// The namespace of the request.
+    pub namespace: Namespace,
+    /// ConfigMap `feature-flags`.
+    pub feature_flags: Option<Value>,
+    /// ConfigMap `config-defaults`.
+    pub config_defaults: Option<Value>,
+    /// The tenant and its policy.
+    pub tenant: Option<tenant::Tenant>,
+    /// What cells say of themselves.
+    pub cells: Vec<cell::CellRow>,
+    namespace_row: Option<(crate::backend::RowKey, Revision)>,
+}
+
+impl Surroundings {
+    /// Lets a transaction pass only while the namespace is as it was seen.
+    pub(super) fn guard(&self) -> Option<Op> {
+        let (key, revision) = self.namespace_row.clone()?;
+        Some(Op::Check { key, pre: Pre::Rev(revision) })
+    }
+}
+
+/// By tenant and namespace.
+type Entries = BTreeMap<(String, String), Entry>;
+
+/// What was read and has not changed since.
+#[derive(Default)]
+pub(super) struct Cache(Mutex<Entries>);
+
+struct Entry {
+    around: Arc<Surroundings>,
+    bells: Vec<Box<dyn Bell>>,
+    since: Mono,
+}
+
+impl Cache {
+    fn entries(&self) -> MutexGuard<'_, Entries> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn get(&self, key: &(String, String), now: Mono) -> Option<Arc<Surroundings>> {
+        let mut entries = self.entries();
+        let entry = entries.get_mut(key)?;
+        let rung = entry.bells.iter_mut().any(|bell| bell.rung().now_or_never().is_some());
+        if rung || now.since(entry.since) >= AGE_MAX {
+            entries.remove(key);
+            return None;
+        }
+        Some(entry.around.clone())
+    }
+
+    fn put(&self, key: (String, String), entry: Entry) {
+        let mut entries = self.entries();
+        if entries.len() >= KEPT_MAX {
+            let now = entry.since;
+            entries.retain(|_, old| now.since(old.since) < AGE_MAX);
+        }
+        if entries.len() < KEPT_MAX {
+            entries.insert(key, entry);
+        }
+    }
+
+    fn forget(&self, key: &(String, String)) {
+        self.entries().remove(key);
+    }
+}
+
+impl TenantStore {
+    /// What admission of an object in `namespace` needs to know.
+    ///
+    /// # Errors
+    /// When the store is away.
+    pub async fn surroundings(&self, grant: &Grant, namespace: &str) -> Result<Arc<Surroundings>, ReadError> {
+        let tenant = grant.tenant().as_str();
+        let key = (tenant.to_owned(), namespace.to_owned());
+        let now = self.host.clock.mono();
+        if let Some(around) = self.around.get(&key, now) {
+            return Ok(around);
+        }
+        // What changes while this is read rings bells that hang already.
+        let bells = vec![
+            self.backend.bell(Table::Object, &scope(tenant, "namespaces")),
+            self.backend.bell(Table::Object, &scope(tenant, "configmaps")),
+            self.backend.bell(Table::Cell, "cells"),
+        ];
+        let around = Arc::new(self.look_around(grant, namespace).await?);
+        self.around.put(key, Entry { around: around.clone(), bells, since: now });
+        Ok(around)
+    }
+
+    /// Looks again next time.
+    pub(super) fn forget_surroundings(&self, grant: &Grant, namespace: &str) {
+        self.around.forget(&(grant.tenant().to_string(), namespace.to_owned()));
+    }
+
+    async fn look_around(&self, grant: &Grant, namespace: &str) -> Result<Surroundings, ReadError> {
+        let get = |kind: &str, namespace: &str, name: &str| {
+            Read::Get(Self::key(grant, kind, namespace, name).row())
+        };
+        let reads = vec![
+            get("namespaces", "", namespace),
+            get("configmaps", "tekton-pipelines", "feature-flags"),
+            get("configmaps", "tekton-pipelines", "config-defaults"),
+            Read::Get(tenant::row(grant.tenant().as_str())),
+            Read::Scan {
+                table: Table::Cell,
+                partition: "cells".into(),
+                from: String::new(),
+                to: String::new(),
+                limit: CELLS_MAX,
+            },
+        ];
+        let answers = self.backend.snapshot(At::Latest, reads).await?.answers;
+        let first = |n: usize| answers.get(n).and_then(|Rows { rows, .. }| rows.first());
+        let document = |row: &Row| object::of_row(row).ok();
+        let found = first(0);
+        let namespace = match found.and_then(document) {
+            None => Namespace::Absent,
+            Some(found) if found["metadata"]["deletionTimestamp"].is_null() => Namespace::Active,
+            Some(_) => Namespace::Terminating,
+        };
+        let cells = answers.get(4).map_or(&[][..], |rows| &rows.rows);
+        Ok(Surroundings {
+            namespace,
+            feature_flags: first(1).and_then(document),
+            config_defaults: first(2).and_then(document),
+            tenant: first(3).and_then(|row| decode(&row.body).ok()),
+            cells: cells.iter().filter_map(|row| decode(&row.body).ok()).collect(),
+            namespace_row: found.map(|row| (row.key.clone(), row.revision)),
+        })
+    }
+}
