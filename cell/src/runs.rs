@@ -26,7 +26,7 @@ use crate::queue::Queue;
 use crate::{Inner, lower};
 
 /// Runs that are looked at at the same time.
-const WORKERS: usize = 32;
+const WORKERS: usize = 8;
 /// How often a pass may ask for more before it is given up: every answer must bring it further.
 const NEEDS_MAX: usize = 64;
 /// Pause before a registry is asked a second time.

@@ -83,7 +83,8 @@ pub fn open(folder: &Path, host: &Host) -> Result<Arc<Embedded>, OpenError> {
         start("store-reader", Box::new(move || pool.run()))?;
     }
     let (file, stopping) = (path.clone(), stop.clone());
-    start("store-checkpoint", Box::new(move || schema::checkpoints(&file, &stopping, &dirty)))?;
+    let release = move || pool.release();
+    start("store-checkpoint", Box::new(move || schema::checkpoints(&file, &stopping, &dirty, &release)))?;
     Ok(Arc::new(Embedded { write: Some(write), read: Some(read), bells, threads, stop, _lock: lock }))
 }
 

@@ -72,7 +72,10 @@ impl CellStore {
         wanted: &Wanted,
         due_rows: &BTreeSet<RowKey>,
     ) -> Result<Look, CellError> {
-        let mut uid = None;
+        // What belongs to it is found by its uid.
+        let answers = self.snapshot(vec![Read::Get(run.row())]).await?.answers;
+        let found = answers.first().map(|rows| seen(run, rows)).transpose()?.flatten();
+        let mut uid = found.map(|found| apimachinery::meta::uid(&found.value).to_owned());
         loop {
             let mut reads = vec![Read::Get(run.row())];
             let mut due_rows = due_rows.clone();
@@ -91,7 +94,7 @@ impl CellStore {
             let Some(found) = seen(run, &answers[0])? else { return Ok(Look::Gone(due)) };
             let found_uid = apimachinery::meta::uid(&found.value).to_owned();
             if uid.as_ref() != Some(&found_uid) {
-                // Known only now: look at what belongs to it, at a new single moment.
+                // Another one of that name by now: look at what belongs to it, at a new single moment.
                 uid = Some(found_uid);
                 continue;
             }

@@ -85,6 +85,11 @@ impl Pool {
         }
     }
 
+    /// Ends the read transactions that wait for their next page; who asks for it is told that it is gone.
+    pub(super) fn release(&self) {
+        self.parked().clear();
+    }
+
     fn parked(&self) -> std::sync::MutexGuard<'_, Vec<Parked>> {
         let mut parked = self.parked.lock().unwrap_or_else(PoisonError::into_inner);
         let now = self.clock.mono();
@@ -112,7 +117,7 @@ impl Pool {
         let connection =
             own.take().ok_or_else(|| ReadError::Unavailable("the store's file cannot be opened".into()))?;
         let read = || -> Outcome<Snapshot> {
-            connection.execute_batch("BEGIN")?;
+            connection.prepare_cached("BEGIN")?.execute([])?;
             let revision = Revision(meta(&connection, "last_us")? * 1000).end_of_moment();
             let answers = reads.iter().map(|read| one(&connection, read)).collect::<Outcome<Vec<_>>>()?;
             Ok(Snapshot { revision, answers })
@@ -130,7 +135,7 @@ impl Pool {
                 self.park(Parked { connection, revision, since });
             }
             _ => {
-                let _ = connection.execute_batch("ROLLBACK");
+                let _ = end(&connection);
                 *own = Some(connection);
             }
         }
@@ -169,10 +174,15 @@ fn with<T>(
 
 /// Several reads as one read transaction.
 fn in_one<T>(connection: &Connection, read: impl FnOnce() -> Outcome<T>) -> Outcome<T> {
-    connection.execute_batch("BEGIN")?;
+    connection.prepare_cached("BEGIN")?.execute([])?;
     let outcome = read();
-    let _ = connection.execute_batch("ROLLBACK");
+    let _ = end(connection);
     outcome
+}
+
+/// Ends a read transaction.
+fn end(connection: &Connection) -> Outcome<()> {
+    connection.prepare_cached("ROLLBACK")?.execute([]).map(drop)
 }
 
 fn row(r: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
@@ -208,8 +218,10 @@ fn one(connection: &Connection, read: &Read) -> Outcome<Rows> {
             Ok(Rows { rows, more })
         }
         Read::Owned { tenant, owner } => {
+            // Left to itself SQLite takes the key's index here, and reads all that the tenant has.
             let sql = format!(
-                "SELECT {COLUMNS} FROM rows WHERE owner = ?1 AND tbl = ?2 AND part >= ?3 AND part < ?4 ORDER BY part, key"
+                "SELECT {COLUMNS} FROM rows INDEXED BY rows_owner
+                 WHERE owner = ?1 AND tbl = ?2 AND part >= ?3 AND part < ?4 ORDER BY part, key"
             );
             let (from, to) = (format!("{tenant}/"), format!("{tenant}0"));
             let mut find = connection.prepare_cached(&sql)?;

@@ -15,6 +15,10 @@ const CACHE_KIB: i64 = 4096;
 const CHECKPOINT_EVERY: Duration = Duration::from_millis(250);
 /// Beyond this the log of SQLite is cut, not only copied.
 const WAL_MAX: u64 = 64 << 20;
+/// Beyond this nobody keeps an older moment any more: a list begins again.
+const WAL_CROWDED: u64 = 4 * WAL_MAX;
+/// How long cutting waits for readers, with the writer stopped.
+const CUT_WAIT: Duration = Duration::from_millis(50);
 
 /// Opens the file, makes or checks its tables.
 ///
@@ -78,20 +82,40 @@ pub(super) fn meta(connection: &Connection, name: &str) -> rusqlite::Result<i64>
     Ok(value.query_row([name], |r| r.get(0)).optional()?.unwrap_or(0))
 }
 
-/// Copies what was written from SQLite's log into the file, beside the writer.
-pub(super) fn checkpoints(path: &Path, stop: &AtomicBool, dirty: &AtomicBool) {
+/// Copies what was written from SQLite's log into the file, beside the writer; a long log is cut. `release` ends the
+/// read transactions that are only kept for further pages.
+pub(super) fn checkpoints(path: &Path, stop: &AtomicBool, dirty: &AtomicBool, release: &dyn Fn()) {
     let Ok(connection) = connect(path) else { return };
+    if connection.busy_timeout(CUT_WAIT).is_err() {
+        return;
+    }
     let wal = path.with_extension("db-wal");
+    let mut cut_at = WAL_MAX;
     while !stop.load(Ordering::Relaxed) {
         std::thread::park_timeout(CHECKPOINT_EVERY);
         if !dirty.swap(false, Ordering::Relaxed) {
             continue;
         }
-        let long = std::fs::metadata(&wal).is_ok_and(|m| m.len() > WAL_MAX);
-        let mode = if long { "TRUNCATE" } else { "PASSIVE" };
+        let len = || std::fs::metadata(&wal).map_or(0, |m| m.len());
         // A checkpoint that finds readers in its way is tried again with the next one.
-        let _ = connection.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |_| Ok(()));
+        checkpoint(&connection, "PASSIVE");
+        let long = len();
+        if long <= cut_at {
+            continue;
+        }
+        if long > WAL_CROWDED {
+            release();
+        }
+        // Cutting stops the writer for as long as a reader of an older moment is waited for: seldom, and shortly.
+        let cut = checkpoint(&connection, "TRUNCATE");
+        cut_at = if cut { WAL_MAX } else { long.saturating_add(WAL_MAX / 2) };
     }
+}
+
+/// Whether nothing was in its way.
+fn checkpoint(connection: &Connection, mode: &str) -> bool {
+    let busy = connection.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |r| r.get::<_, i64>(0));
+    busy == Ok(0)
 }
 
 /// Number of a table in the file. Never changed: it is stored.

@@ -71,3 +71,33 @@ async fn pages_of_a_list_are_of_one_moment() {
     let missing = store.snapshot(At::Exact(Revision(5)), vec![scan("")]).await;
     assert_eq!(missing, Err(ReadError::Expired));
 }
+
+#[tokio::test]
+async fn a_list_that_is_not_read_on_stops_no_writer() {
+    let (host, _jobs) = real::host();
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), &host).unwrap();
+    for n in 0..3 {
+        store.txn(txn(&host, vec![put(&format!("k{n}"), Pre::Absent, "x")])).await.unwrap();
+    }
+    let partition = "t/tasks".to_owned();
+    let scan =
+        Read::Scan { table: Table::Object, partition, from: String::new(), to: String::new(), limit: 1 };
+    let first = store.snapshot(At::Latest, vec![scan.clone()]).await.unwrap();
+    assert!(first.answers[0].more);
+    // More than the store keeps an older moment for; each write passes, and the file's log is cut in the end.
+    let body = "x".repeat(1 << 20);
+    for n in 0..300 {
+        store.txn(txn(&host, vec![put(&format!("big{}", n % 4), Pre::Any, &body)])).await.unwrap();
+    }
+    let wal = dir.path().join("home.db-wal");
+    for n in 0.. {
+        if std::fs::metadata(&wal).unwrap().len() < 64 << 20 {
+            break;
+        }
+        assert!(n < 100, "the log of SQLite stays long");
+        store.txn(txn(&host, vec![put("k0", Pre::Any, "y")])).await.unwrap();
+        host.clock.sleep(std::time::Duration::from_millis(100)).await;
+    }
+    assert_eq!(store.snapshot(At::Exact(first.revision), vec![scan]).await, Err(ReadError::Expired));
+}
