@@ -4,6 +4,12 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use cli::arguments::Arguments;
+use mimalloc::MiMalloc;
+
+// Documents are many small allocations, made by one thread and freed by another: with the system's allocator 32
+// clients create half as many runs per second.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
     // The supervisor of a pod is this very program, single-threaded, before anything else has started; and so is
