@@ -2,7 +2,7 @@
 
 use std::ffi::CString;
 use std::fs;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
@@ -10,7 +10,10 @@ use std::time::Duration;
 pub const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Events of several folders.
-pub struct Watch(Option<OwnedFd>);
+pub struct Watch {
+    fd: Option<OwnedFd>,
+    marks: Vec<i32>,
+}
 
 impl Watch {
     /// Watches the folders of `files`.
@@ -18,31 +21,32 @@ impl Watch {
         // SAFETY: the call has no preconditions; a negative answer is an error.
         let fd = unsafe { libc::inotify_init1(libc::IN_CLOEXEC | libc::IN_NONBLOCK) };
         if fd < 0 {
-            return Self(None);
+            return Self { fd: None, marks: Vec::new() };
         }
         // SAFETY: the kernel just gave us this descriptor and nobody else has it.
         let fd = unsafe { OwnedFd::from_raw_fd(fd) };
         let mask =
             libc::IN_CREATE | libc::IN_MOVED_TO | libc::IN_CLOSE_WRITE | libc::IN_MODIFY | libc::IN_DELETE;
+        let mut marks = Vec::new();
         for file in files {
             let folder = Path::new(file).parent().unwrap_or(Path::new("/"));
             if let Ok(folder) = CString::new(folder.to_string_lossy().as_bytes()) {
                 // SAFETY: the descriptor is open and the path is a NUL-terminated string that outlives the call.
-                unsafe { libc::inotify_add_watch(fd.as_raw_fd(), folder.as_ptr(), mask) };
+                marks.push(unsafe { libc::inotify_add_watch(fd.as_raw_fd(), folder.as_ptr(), mask) });
             }
         }
-        Self(Some(fd))
+        Self { fd: Some(fd), marks }
     }
 
     /// The descriptor to poll, if there is one.
     pub fn fd(&self) -> i32 {
-        self.0.as_ref().map_or(-1, AsRawFd::as_raw_fd)
+        self.fd.as_ref().map_or(-1, AsRawFd::as_raw_fd)
     }
 
     /// Forgets the events that have come.
     pub fn drain(&self) {
         let mut buffer = [0_u8; 4096];
-        if let Some(fd) = &self.0 {
+        if let Some(fd) = &self.fd {
             // SAFETY: the descriptor is open and the buffer is as long as we say.
             while unsafe { libc::read(fd.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len()) } > 0 {}
         }
@@ -55,6 +59,20 @@ impl Watch {
         // SAFETY: one valid pollfd.
         unsafe { libc::poll(&raw mut poll, 1, millis) };
         self.drain();
+    }
+}
+
+impl Drop for Watch {
+    /// Takes the watches away and leaves the descriptor open until the process ends: closing it waits for a grace
+    /// period of the kernel (8 to 20 ms measured), which would stand between one step and the next. By the time of
+    /// the end the kernel has cleaned up after watches that were taken away.
+    fn drop(&mut self) {
+        let Some(fd) = self.fd.take() else { return };
+        let fd = fd.into_raw_fd();
+        for mark in &self.marks {
+            // SAFETY: the descriptor is open; a mark that is no longer one is refused and nothing more.
+            unsafe { libc::inotify_rm_watch(fd, *mark) };
+        }
     }
 }
 

@@ -39,6 +39,14 @@ enum Command {
         /// Which measurement.
         name: String,
     },
+    /// Containers by the low-level runtime alone: a part of `bench steps`.
+    #[command(hide = true)]
+    Raw {
+        /// File with their specifications.
+        containers: PathBuf,
+        /// Layout of images.
+        images: PathBuf,
+    },
     /// Run the example files for real.
     Examples {
         /// Another folder of the same format.
@@ -60,6 +68,7 @@ fn main() -> ExitCode {
         }
         Command::Clients => commands::clients::run(),
         Command::Bench { name } => commands::bench::run(&name),
+        Command::Raw { containers, images } => commands::bench::raw::measure(&containers, &images).map(|()| true),
         Command::Examples { dir, only } => commands::examples::run(
             &dir.unwrap_or_else(|| commands::shared().join("examples")),
             only.as_deref(),

@@ -2,6 +2,7 @@
 
 mod creates;
 mod latency;
+pub mod raw;
 mod standing;
 
 use anyhow::{Context, Result, bail};
@@ -35,7 +36,7 @@ pub fn run(name: &str) -> Result<bool> {
 }
 
 /// A server and a connection to it.
-pub(crate) struct Bench {
+pub struct Bench {
     pub server: Server,
     pub host: Host,
     pub client: Client,

@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use futures_util::future::try_join_all;
 use serde_json::json;
 
-use super::{Bench, quantile, taskrun};
+use super::{Bench, quantile, raw, taskrun};
 use crate::commands::Clock;
 use crate::server::Options;
 
@@ -77,7 +77,10 @@ pub async fn steps(options: &Options) -> Result<String> {
             done.push((bench.now_us() - began) as f64 / 1000.0);
         }
     }
-    Ok(format!("done_p50_ms={:.1}", quantile(&mut done, 0.5)))
+    let containers = raw::specifications(&bench, 20).await?;
+    drop(bench);
+    let (done, raw) = (quantile(&mut done, 0.5), raw::measured(&options.images, &containers)?);
+    Ok(format!("done_p50_ms={done:.1} ratio={:.2} raw_p50_ms={raw:.1}", done / raw))
 }
 
 /// Three one-step tasks in a row.
