@@ -68,7 +68,9 @@ fn main() -> ExitCode {
         }
         Command::Clients => commands::clients::run(),
         Command::Bench { name } => commands::bench::run(&name),
-        Command::Raw { containers, images } => commands::bench::raw::measure(&containers, &images).map(|()| true),
+        Command::Raw { containers, images } => {
+            commands::bench::raw::measure(&containers, &images).map(|()| true)
+        }
         Command::Examples { dir, only } => commands::examples::run(
             &dir.unwrap_or_else(|| commands::shared().join("examples")),
             only.as_deref(),

@@ -2,16 +2,16 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use libcontainer::container::Container;
 use libcontainer::container::builder::ContainerBuilder;
+use libcontainer::error::LibcontainerError;
 use libcontainer::syscall::syscall::SyscallType;
 use serde_json::Value;
 
-use super::errors;
 use super::executor::Program;
 
 /// The runtime of this pod.
@@ -45,14 +45,39 @@ enum Handle {
 }
 
 impl LowLevel {
-    /// Creates the container of `bundle` with these outputs.
+    /// Creates the container of `bundle` with these outputs, and gives the id of its first process.
+    ///
+    /// # Errors
+    /// A text for the user. The one read from `errors`, where the runtime's processes write, says more.
+    pub fn create(
+        &self,
+        id: &str,
+        bundle: &Path,
+        out: OwnedFd,
+        err: OwnedFd,
+        errors: &OwnedFd,
+    ) -> Result<i32, String> {
+        match self {
+            Self::Embedded { state } => {
+                embedded(state, id, bundle, out, err).map_err(|error| first_line(errors).unwrap_or(error))
+            }
+            Self::External { program, state } => external(program, state, id, bundle, out, err),
+        }
+    }
+
+    /// A container that another process has created.
     ///
     /// # Errors
     /// A text for the user.
-    pub fn create(&self, id: &str, bundle: &Path, out: OwnedFd, err: OwnedFd) -> Result<Created, String> {
+    pub fn created(&self, id: &str, pid: i32, errors: OwnedFd) -> Result<Created, String> {
         match self {
-            Self::Embedded { state } => embedded(state, id, bundle, out, err),
-            Self::External { program, state } => external(program, state, id, bundle, out, err),
+            Self::Embedded { state } => {
+                let container = Container::load(state.join(id)).map_err(|e| e.to_string())?;
+                Ok(Created { pid, errors: Some(errors), handle: Handle::Embedded(Box::new(container)) })
+            }
+            Self::External { .. } => {
+                Ok(Created { pid, errors: None, handle: Handle::External(id.to_owned()) })
+            }
         }
     }
 
@@ -97,29 +122,15 @@ impl LowLevel {
     }
 }
 
-fn embedded(state: &Path, id: &str, bundle: &Path, out: OwnedFd, err: OwnedFd) -> Result<Created, String> {
-    let (read, write) = errors::pipe().map_err(|e| e.to_string())?;
-    errors::direct_to(write.as_raw_fd());
+fn embedded(state: &Path, id: &str, bundle: &Path, out: OwnedFd, err: OwnedFd) -> Result<i32, String> {
     let build = || {
         let builder = ContainerBuilder::new(id.to_owned(), SyscallType::default()).with_root_path(state)?;
         let builder = builder.with_executor(Program).with_stdout(out).with_stderr(err).validate_id()?;
-        // A namespace's init may not use CLONE_PARENT, which `as_sibling(true)` would do.
+        // The container's own first process must not be made a child of a process that it does not know.
         builder.as_init(bundle).with_systemd(false).with_detach(true).as_sibling(false).build()
     };
-    let built = build();
-    errors::direct_to(-1);
-    drop(write);
-    match built {
-        Ok(container) => match container.pid() {
-            Some(pid) => Ok(Created {
-                pid: pid.as_raw(),
-                errors: Some(read),
-                handle: Handle::Embedded(Box::new(container)),
-            }),
-            None => Err("the container has no process".into()),
-        },
-        Err(error) => Err(first_line(&read).unwrap_or_else(|| error.to_string())),
-    }
+    let container = build().map_err(|error: LibcontainerError| error.to_string())?;
+    container.pid().map(|pid| pid.as_raw()).ok_or_else(|| "the container has no process".into())
 }
 
 /// The first error that was written: the later ones are its consequences.
@@ -149,14 +160,14 @@ fn external(
     bundle: &Path,
     out: OwnedFd,
     err: OwnedFd,
-) -> Result<Created, String> {
+) -> Result<i32, String> {
     let log = state.join(format!("{id}.log"));
     let pid_file = state.join(format!("{id}.pid"));
     let mut command = command(program, state, &log);
     command.arg("create").arg("--bundle").arg(bundle).arg("--pid-file").arg(&pid_file).arg(id);
     command.stdout(out).stderr(err);
     run(command, &log)?;
-    Ok(Created { pid: read_pid(&pid_file)?, errors: None, handle: Handle::External(id.to_owned()) })
+    read_pid(&pid_file)
 }
 
 fn run(mut command: Command, log: &Path) -> Result<(), String> {

@@ -1,6 +1,7 @@
 //! The supervisor proper: one loop over the socket, the death of children, and the error pipes of starts.
 
 mod create;
+mod creators;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,6 +16,8 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
+use self::create::Failure;
+use self::creators::{Creators, Done};
 use super::low_level::{Created, LowLevel, first_line};
 use super::{errors, loopback};
 use crate::oci::wire::{self, Event, Request, Setup};
@@ -41,6 +44,9 @@ struct Pod {
     run: PathBuf,
     low_level: LowLevel,
     containers: BTreeMap<String, Container>,
+    creators: Creators,
+    /// What ended while containers were being created: it may be one of those.
+    strays: BTreeMap<i32, (i32, Option<i32>)>,
     /// Process id of each probe's command.
     probes: BTreeMap<i32, u64>,
 }
@@ -86,6 +92,8 @@ fn begin(socket: OwnedFd) -> io::Result<Pod> {
         run: setup.run,
         low_level,
         containers: BTreeMap::new(),
+        creators: Creators::default(),
+        strays: BTreeMap::new(),
         probes: BTreeMap::new(),
     })
 }
@@ -127,13 +135,22 @@ fn volume(path: &Path, size: Option<u64>, group: Option<u32>) -> io::Result<()> 
 struct Woken {
     request: bool,
     child: bool,
+    created: Vec<String>,
     started: Vec<String>,
 }
 
 impl Pod {
     fn follow(&mut self) -> io::Result<()> {
         loop {
+            for failed in self.creators.fill(&self.low_level, &self.run) {
+                self.created(failed)?;
+            }
             let woken = self.wait()?;
+            for id in woken.created {
+                if let Some(done) = self.creators.finish(&self.low_level, &id) {
+                    self.created(done)?;
+                }
+            }
             for id in woken.started {
                 self.started(&id)?;
             }
@@ -162,16 +179,22 @@ impl Pod {
             PollFd::new(self.children.as_fd(), PollFlags::POLLIN),
         ];
         polled.extend(starting.iter().map(|(_, pipe)| PollFd::new(pipe.as_fd(), PollFlags::POLLIN)));
+        let creating: Vec<(&String, &OwnedFd)> = self.creators.outcomes().collect();
+        polled.extend(creating.iter().map(|(_, pipe)| PollFd::new(pipe.as_fd(), PollFlags::POLLIN)));
         match poll(&mut polled, PollTimeout::NONE) {
             Ok(_) | Err(nix::errno::Errno::EINTR) => {}
             Err(error) => return Err(error.into()),
         }
         let ready: Vec<bool> = polled.iter().map(|p| p.any().unwrap_or(false)).collect();
-        let started = starting.iter().zip(&ready[2..]).filter(|(_, ready)| **ready);
+        let named = |all: &[(&String, &OwnedFd)], ready: &[bool]| {
+            let ready = all.iter().zip(ready).filter(|(_, ready)| **ready);
+            ready.map(|((id, _), _)| (*id).clone()).collect()
+        };
         Ok(Woken {
             request: ready[0],
             child: ready[1],
-            started: started.map(|((id, _), _)| (*id).clone()).collect(),
+            started: named(&starting, &ready[2..]),
+            created: named(&creating, &ready[2 + starting.len()..]),
         })
     }
 
@@ -187,21 +210,14 @@ impl Pod {
                 Err(error) => self.say(&Event::Broken { text: error.to_string() }),
             },
             Request::Create(create) => {
-                let id = create.id.clone();
-                let memory_group = create.memory_group.clone();
-                match create::container(&self.low_level, &self.run, *create, descriptors) {
-                    Ok(created) => {
-                        let container = Container { memory_group, created, phase: Phase::Created };
-                        self.containers.insert(id.clone(), container);
-                        self.say(&Event::Created { id })
-                    }
-                    Err(failure) => {
-                        self.say(&Event::Failed { id, text: failure.text, config: failure.config })
-                    }
-                }
+                self.creators.add(*create, descriptors);
+                Ok(())
             }
             Request::Start { id } => self.start(id),
             Request::Kill { id, signal } => {
+                if self.creators.signal(&id, signal) {
+                    return Ok(());
+                }
                 if let Some(container) = self.containers.get(&id)
                     && container.phase != Phase::Ended
                     && let Ok(signal) = Signal::try_from(signal)
@@ -222,6 +238,28 @@ impl Pod {
                 }
             }
         }
+    }
+
+    /// A container is there, or is known not to be.
+    fn created(&mut self, done: Done) -> io::Result<()> {
+        let Done { create, result, signal } = done;
+        let id = create.id;
+        let created = match result {
+            Ok(created) => created,
+            Err(Failure { text, config }) => return self.say(&Event::Failed { id, text, config }),
+        };
+        if let Some(signal) = signal.and_then(|s| Signal::try_from(s).ok()) {
+            let _ = kill(Pid::from_raw(created.pid), signal);
+        }
+        let pid = created.pid;
+        let container = Container { memory_group: create.memory_group, created, phase: Phase::Created };
+        self.containers.insert(id.clone(), container);
+        self.say(&Event::Created { id })?;
+        let ended = self.strays.remove(&pid);
+        if self.creators.is_idle() {
+            self.strays.clear();
+        }
+        ended.map_or(Ok(()), |(code, signal)| self.ended(pid, code, signal))
     }
 
     fn start(&mut self, id: String) -> io::Result<()> {
@@ -282,18 +320,34 @@ impl Pod {
                 self.say(&Event::Probed { probe, code })?;
                 continue;
             }
-            let ended = self.containers.iter().find(|(_, c)| c.created.pid == pid && c.phase != Phase::Ended);
-            let Some(id) = ended.map(|(id, _)| id.clone()) else { continue };
-            // A program that ended at once may be seen before the end of its error pipe.
-            self.started(&id)?;
-            let Some(container) = self.containers.get_mut(&id) else { continue };
-            match container.phase {
-                Phase::Ended => {}
-                Phase::Created | Phase::Starting | Phase::Running => {
-                    container.phase = Phase::Ended;
-                    let oom = oom_kills(&container.memory_group) > 0;
-                    self.say(&Event::Exited { id, code, signal, oom, at_us: now_us() })?;
+            if let Some(id) = self.creators.of(pid) {
+                // It has said what there was to say, or will never say anything.
+                if let Some(done) = self.creators.finish(&self.low_level, &id) {
+                    self.created(done)?;
                 }
+                continue;
+            }
+            self.ended(pid, code, signal)?;
+        }
+    }
+
+    fn ended(&mut self, pid: i32, code: i32, signal: Option<i32>) -> io::Result<()> {
+        let ended = self.containers.iter().find(|(_, c)| c.created.pid == pid && c.phase != Phase::Ended);
+        let Some(id) = ended.map(|(id, _)| id.clone()) else {
+            if !self.creators.is_idle() {
+                self.strays.insert(pid, (code, signal));
+            }
+            return Ok(());
+        };
+        // A program that ended at once may be seen before the end of its error pipe.
+        self.started(&id)?;
+        let Some(container) = self.containers.get_mut(&id) else { return Ok(()) };
+        match container.phase {
+            Phase::Ended => Ok(()),
+            Phase::Created | Phase::Starting | Phase::Running => {
+                container.phase = Phase::Ended;
+                let oom = oom_kills(&container.memory_group) > 0;
+                self.say(&Event::Exited { id, code, signal, oom, at_us: now_us() })
             }
         }
     }

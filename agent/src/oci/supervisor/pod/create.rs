@@ -8,7 +8,7 @@ use std::path::Path;
 use nix::mount::{MsFlags, mount};
 use serde_json::{Value, json};
 
-use super::super::low_level::{Created, LowLevel};
+use super::super::low_level::LowLevel;
 use super::super::{inside, users};
 use crate::oci::wire::{Create, Folder};
 
@@ -24,20 +24,22 @@ fn failed(what: &str) -> impl FnOnce(io::Error) -> Failure {
     move |error| Failure { text: format!("{what}: {error}"), config: false }
 }
 
-/// Creates the container. `descriptors` are the OCI spec, stdout and stderr.
+/// Creates the container, and gives the id of its first process. `descriptors` are the OCI spec, stdout and stderr;
+/// from `errors` can be read what goes wrong in processes of the runtime.
 pub fn container(
     low_level: &LowLevel,
     run: &Path,
-    create: Create,
+    create: &Create,
     descriptors: Vec<OwnedFd>,
-) -> Result<Created, Failure> {
+    errors: &OwnedFd,
+) -> Result<i32, Failure> {
     let [spec, out, err] = <[OwnedFd; 3]>::try_from(descriptors)
         .map_err(|_| Failure { text: "a request without its descriptors".into(), config: false })?;
     let mut spec = read_spec(spec).map_err(failed("the container's specification"))?;
     let bundle = run.join("bundles").join(&create.id);
     let rootfs = bundle.join("rootfs");
     fs::create_dir_all(&rootfs).map_err(failed("cannot make the container's folder"))?;
-    overlay(&create, &rootfs, &bundle).map_err(failed("cannot mount the root file system"))?;
+    overlay(create, &rootfs, &bundle).map_err(failed("cannot mount the root file system"))?;
     let root = inside::root(&rootfs).map_err(failed("cannot open the root file system"))?;
     let ids = users::resolve(&root, &create.user).map_err(|text| Failure { text, config: true })?;
     for folder in &create.folders {
@@ -57,7 +59,7 @@ pub fn container(
     }
     let bytes = serde_json::to_vec(&spec).map_err(|e| failed("the container's specification")(e.into()))?;
     fs::write(bundle.join("config.json"), bytes).map_err(failed("cannot write the bundle"))?;
-    low_level.create(&create.id, &bundle, out, err).map_err(|text| Failure { text, config: false })
+    low_level.create(&create.id, &bundle, out, err, errors).map_err(|text| Failure { text, config: false })
 }
 
 fn read_spec(spec: OwnedFd) -> io::Result<Value> {
