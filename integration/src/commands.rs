@@ -15,6 +15,7 @@ pub mod demo;
 pub mod examples;
 pub mod golden;
 pub mod images;
+pub mod sim;
 pub mod verify;
 /// The build folder (`target/`), where everything that can be made again is kept.
 pub fn build_dir() -> Result<PathBuf> {

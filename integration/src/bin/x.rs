@@ -47,6 +47,15 @@ enum Command {
         /// Layout of images.
         images: PathBuf,
     },
+    /// The simulated world: seeds that decide who goes first, what is lost and who dies.
+    Sim {
+        /// How many seeds.
+        #[arg(long, default_value_t = 100)]
+        seeds: u64,
+        /// Only this one, told step by step.
+        #[arg(long)]
+        seed: Option<u64>,
+    },
     /// Run the example files for real.
     Examples {
         /// Another folder of the same format.
@@ -71,6 +80,7 @@ fn main() -> ExitCode {
         Command::Raw { containers, images } => {
             commands::bench::raw::measure(&containers, &images).map(|()| true)
         }
+        Command::Sim { seeds, seed } => commands::sim::run(seeds, seed),
         Command::Examples { dir, only } => commands::examples::run(
             &dir.unwrap_or_else(|| commands::shared().join("examples")),
             only.as_deref(),

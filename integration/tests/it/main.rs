@@ -4,6 +4,7 @@ mod clients;
 mod crash;
 mod demo;
 mod tidy;
+mod world;
 
 use tokio::sync::{Mutex, MutexGuard};
 
