@@ -203,6 +203,7 @@ fn installation() -> Installation {
         sidecarlogresults_image: image("sidecarlogresults"),
         release: store::tenant::TEKTON.into(),
         kubernetes_minor: 33,
+        resolvers: false,
     }
 }
 

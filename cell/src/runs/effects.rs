@@ -33,7 +33,14 @@ pub(super) fn write(
     for change in &decision.patches {
         patched(view, change, &mut updates)?;
     }
+    let after = [decision.requeue_after_us, decision.also_after_us].into_iter().flatten().min();
     let tenant = &view.run.key.tenant;
+    let mut deletes: Vec<ObjectKey> =
+        decision.deletes.iter().filter_map(|key| object_key(tenant, key)).collect();
+    if ended {
+        let idle = idle_pods(view).filter(|key| !deletes.contains(key)).collect::<Vec<_>>();
+        deletes.extend(idle);
+    }
     let settings = config(view);
     let creates = decision.creates.into_iter().map(|mut object| {
         // Children are objects like any other: they are stored as admission would have left them.
@@ -52,11 +59,17 @@ pub(super) fn write(
         metadata,
         creates: creates.collect(),
         updates: updates.into_iter().collect(),
-        deletes: decision.deletes.iter().filter_map(|key| object_key(tenant, key)).collect(),
+        deletes,
         events: events.collect(),
-        timer_us: decision.requeue_after_us.map(|after| now_us.saturating_add(after.max(TIMER_MIN_US))),
+        timer_us: after.map(|after| now_us.saturating_add(after.max(TIMER_MIN_US))),
         timers_known_us,
     })
+}
+
+/// Pods of the run that have not started: once it has ended they never will, and their machines are free.
+fn idle_pods(view: &View) -> impl Iterator<Item = ObjectKey> {
+    let pods = view.owned.iter().filter(|seen| seen.key.kind == "pods");
+    pods.filter(|seen| seen.value["status"]["phase"] == "Pending").map(|seen| seen.key.clone())
 }
 
 fn patched(

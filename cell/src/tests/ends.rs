@@ -165,12 +165,8 @@ async fn a_missing_config_map_fails_the_run_in_the_words_of_a_kubelet() {
     let agent = rig.agent().await;
     let (_, ended) = futures_util::future::join(agent.hello(), rig.until_ended(&key)).await;
     assert_eq!(reason(&ended), "CreateContainerConfigError");
-    assert!(
-        ended["status"]["conditions"][0]["message"]
-            .as_str()
-            .unwrap()
-            .contains("configmap \"nope\" not found")
-    );
+    let why = ended["status"]["steps"][0]["waiting"]["message"].as_str().unwrap();
+    assert!(why.contains("configmap \"nope\" not found"), "{why}");
     rig.until_quiet().await;
 }
 

@@ -133,13 +133,9 @@ fn pod_template(holder: &mut Value, config: &TenantConfig) {
         match (field.as_str(), own.get(field)) {
             // By name: the run's entries win, the default's others are added.
             ("env" | "volumes", Some(Value::Array(there))) => {
-                let mut merged = value.as_array().cloned().unwrap_or_default();
-                for entry in there {
-                    match merged.iter_mut().find(|m| m["name"] == entry["name"]) {
-                        Some(place) => *place = entry.clone(),
-                        None => merged.push(entry.clone()),
-                    }
-                }
+                let mut merged = there.clone();
+                let others = value.as_array().into_iter().flatten();
+                merged.extend(others.filter(|d| !there.iter().any(|t| t["name"] == d["name"])).cloned());
                 own[field] = Value::Array(merged);
             }
             (_, None | Some(Value::Null)) => own[field] = value.clone(),

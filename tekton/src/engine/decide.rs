@@ -90,6 +90,8 @@ pub struct Installation {
     pub release: String,
     /// Minor version of Kubernetes that we look like: 33.
     pub kubernetes_minor: u32,
+    /// Somebody answers ResolutionRequests. Where nobody does, remote references fail at once.
+    pub resolvers: bool,
 }
 
 /// What `decide` answers.
@@ -120,6 +122,8 @@ pub struct Decision {
     pub errors: Vec<String>,
     /// Look again after this long, µs.
     pub requeue_after_us: Option<i64>,
+    /// Look again after this long, too, µs: the reference gets there by the write that this decision is.
+    pub also_after_us: Option<i64>,
     /// In words: what a run that is not done waits for.
     pub waits_for: Option<String>,
 }

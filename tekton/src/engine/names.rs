@@ -24,9 +24,9 @@ pub fn child_name(parent: &str, suffix: &str) -> String {
     format!("{}{hash}{suffix}", cut(parent, HEAD - suffix.len()))
 }
 
-/// At most 63 bytes of `name`: container names.
+/// At most 63 bytes of `name`, ending in a letter or digit: container names.
 pub fn restrict(name: &str) -> String {
-    cut(name, LONGEST).to_owned()
+    cut(name, LONGEST).trim_end_matches(|c: char| !c.is_ascii_alphanumeric()).to_owned()
 }
 
 /// At most `room` bytes of `text`, never cutting a character.

@@ -138,6 +138,22 @@ pub fn check(specs: &[Value], given: &[Value]) -> Result<(), Misfit> {
     if keys.is_empty() { Ok(()) } else { Err(Misfit::MissingKeys(keys)) }
 }
 
+/// Text values must be among those that their declaration allows, if it says any.
+///
+/// # Errors
+/// The reference's text.
+pub fn check_enums(specs: &[Value], given: &[Value]) -> Result<(), String> {
+    for param in given {
+        let (name, value) = (text(param, "name"), param["value"].as_str().unwrap_or(""));
+        let spec = specs.iter().find(|spec| text(spec, "name") == name);
+        let allowed = spec.map_or(&[][..], |spec| crate::engine::doc::list(spec, "enum"));
+        if !value.is_empty() && !allowed.is_empty() && !allowed.iter().any(|a| a == value) {
+            return Err(format!("param `{name}` value: {value} is not in the enum list"));
+        }
+    }
+    Ok(())
+}
+
 /// Value of each declared param, then of each given one: object values are laid over their defaults.
 pub fn values(specs: &[Value], given: &[Value]) -> BTreeMap<String, Value> {
     let mut out = BTreeMap::new();

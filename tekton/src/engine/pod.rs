@@ -1,16 +1,27 @@
 //! The canonical Pod of a TaskRun: exactly what Tekton's own builder makes.
 
+mod creds;
+mod extras;
+mod flags;
+mod images;
+mod resources;
+mod sidecars;
 mod steps;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use crate::engine::decide::{ImageConfig, Installation};
-use crate::engine::doc::{is_empty, list, list_mut, name, namespace, object_mut, set, strings, text, uid};
-use crate::engine::names::{child_name, restrict};
+use crate::engine::decide::{ImageConfig, Installation, Key, Need};
+use crate::engine::doc::{list, list_mut, name, namespace, set, strings, text, uid};
+use crate::engine::names::child_name;
+use crate::engine::scripts::{self, Breakpoints, Placing};
+use crate::engine::taskspec;
 use crate::engine::time::duration;
-use crate::engine::{scripts, taskspec};
+
+pub use extras::AFFINITY_ASSISTANT;
+pub use flags::Flags;
+pub use resources::check as check_resources;
 
 /// The Pod lives at most this many times as long as the run may take.
 const DEADLINE_FACTOR: f64 = 1.5;
@@ -48,76 +59,105 @@ pub struct Inputs<'a> {
     pub spec: &'a Value,
     /// Name of the Pod.
     pub name: String,
-    /// Flags that matter here.
+    /// Settings that matter here.
     pub flags: Flags,
+    /// Objects that were read, by key.
+    pub objects: &'a BTreeMap<Key, Option<Value>>,
+    /// LimitRanges of the namespace, if they were read.
+    pub limit_ranges: Option<&'a [Value]>,
     /// Images that were looked up, by reference.
     pub images: &'a BTreeMap<String, ImageConfig>,
     /// The installation.
     pub installation: &'a Installation,
 }
 
-/// Feature flags that change the Pod.
-#[derive(Clone, Copy, Debug)]
-pub struct Flags {
-    /// `await-sidecar-readiness`
-    pub await_sidecars: bool,
-    /// `running-in-environment-with-injected-sidecars`
-    pub injected_sidecars: bool,
-    /// `disable-creds-init`
-    pub no_creds_init: bool,
-    /// `keep-pod-on-cancel`
-    pub keep_pod: bool,
+/// A Pod, and what there is to say about it.
+pub struct Built {
+    /// The Pod.
+    pub pod: Value,
+    /// Secrets that its account names and that do not exist.
+    pub missing_secrets: Vec<String>,
 }
 
 /// Why there is no Pod.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Refused {
-    /// The image must be looked up first.
-    Image(String),
+    /// These must be read first.
+    Need(BTreeSet<Need>),
     /// The run is wrong; the reference's text.
-    User(String),
+    Invalid(String),
     /// The Pod cannot be built; the reference's text.
     Build(String),
+}
+
+impl From<creds::Refused> for Refused {
+    fn from(refused: creds::Refused) -> Self {
+        match refused {
+            creds::Refused::Need(needs) => Refused::Need(needs),
+            creds::Refused::Build(message) => Refused::Build(message),
+            creds::Refused::Invalid(message) => Refused::Invalid(message),
+        }
+    }
 }
 
 /// Builds the Pod.
 ///
 /// # Errors
 /// [`Refused`].
-pub fn build(inputs: &Inputs) -> Result<Value, Refused> {
-    let Inputs { run, spec, .. } = inputs;
-    let mut volumes: Vec<Value> =
-        ["workspace", "home", "results", "steps", "artifacts"].map(empty_volume).into();
-    let mut steps = taskspec::steps_with_template(spec);
-    let mut sidecars = list(spec, "sidecars").to_vec();
+pub fn build(inputs: &Inputs) -> Result<Built, Refused> {
+    let Inputs { run, spec, flags, .. } = inputs;
     let run_spec = &run["spec"];
-    taskspec::override_resources(&mut steps, list(run_spec, "stepSpecs"), "Step").map_err(Refused::User)?;
-    taskspec::override_resources(&mut sidecars, list(run_spec, "sidecarSpecs"), "Sidecar")
-        .map_err(Refused::User)?;
+    let template = &run_spec["podTemplate"];
+    let creds = credentials(inputs)?;
+    let mut steps = taskspec::steps_with_template(spec);
+    taskspec::override_resources(&mut steps, list(run_spec, "stepSpecs"));
+    resources::share_out(&mut steps, &run_spec["computeResources"]);
+    let mut sidecars = list(spec, "sidecars").to_vec();
+    let reporter = sidecars::reporter(inputs, &steps);
+    let reports = reporter.is_some();
+    sidecars.extend(reporter);
+    taskspec::override_resources(&mut sidecars, list(run_spec, "sidecarSpecs"));
 
-    let mut init = vec![prepare(&steps, inputs.installation)];
-    if let Some(placer) =
-        scripts::place(&mut steps, &mut sidecars, &inputs.installation.shell_image, uid(run))
-    {
-        init.push(placer);
+    let mut volumes: Vec<Value> = steps::IMPLICIT_MOUNTS.map(|(what, ..)| empty_volume(what)).into();
+    volumes.extend(creds.volumes);
+    let windows = template["nodeSelector"]["kubernetes.io/os"] == "windows";
+    let breakpoints = if flags.alpha { Breakpoints::of(&run_spec["debug"]) } else { Breakpoints::default() };
+    let mut init = vec![prepare(&steps, inputs, windows)];
+    let placing = Placing {
+        installation: inputs.installation,
+        alpha: flags.alpha,
+        breakpoints: &breakpoints,
+        seed: uid(run),
+    };
+    if let Some(placer) = scripts::place(&mut steps, &mut sidecars, &placing) {
+        init.push(extras::secured(placer.container, flags, placer.windows));
         volumes.push(empty_volume("scripts"));
     }
+    if breakpoints.any() {
+        let debug = [scripts::SCRIPTS_VOLUME, scripts::INFO_VOLUME];
+        volumes.extend(debug.map(|name| json!({"name": name, "emptyDir": {}})));
+    }
     if let Some(maker) = working_dirs(&steps, inputs.installation) {
-        init.push(maker);
+        init.push(extras::secured(maker, flags, windows));
     }
-    let ready = ready_at_birth(inputs.flags, &sidecars);
-    let mut containers = steps::containers(inputs, &steps, ready)?;
+    let ready = ready_at_birth(flags, &sidecars);
+    let options = steps::Options { ready, reports, breakpoints: &breakpoints, creds: &creds.args };
+    let mut containers = steps::containers(inputs, &steps, &options)?;
     volumes.push(empty_volume("bin"));
-    if !ready || inputs.flags.keep_pod {
-        volumes.push(downward(inputs.flags.keep_pod));
+    if !ready || flags.keep_pod {
+        volumes.push(downward(flags.keep_pod));
     }
-    steps::mount_implicit(&mut containers, &mut volumes, inputs.flags);
-    let template = &run_spec["podTemplate"];
-    steps::add_template_env(&mut containers, list(template, "env"));
+    extras::add_env(&mut containers, template, run, flags);
+    steps::mount_implicit(&mut containers, &mut volumes, flags, &creds.mounts);
     volumes.extend(list(spec, "volumes").iter().cloned());
     volumes.extend(list(template, "volumes").iter().cloned());
     unique_names(&volumes)?;
-    containers.extend(sidecars.iter().map(sidecar));
+    if flags.spire {
+        extras::add_spire(&mut volumes, &mut containers, &mut init);
+    }
+    let sidecars = sidecars::containers(&sidecars, containers.len(), &creds.mounts, reports, flags);
+    let beside = if flags.native_sidecars { &mut init } else { &mut containers };
+    beside.extend(sidecars);
 
     let mut pod_spec = json!({
         "restartPolicy": "Never",
@@ -130,18 +170,44 @@ pub fn build(inputs: &Inputs) -> Result<Value, Refused> {
     for field in TEMPLATE_FIELDS {
         set(&mut pod_spec, field, template[field].clone());
     }
-    Ok(json!({
+    resources::defaults(&mut pod_spec, &flags.container_resources);
+    let Some(ranges) = inputs.limit_ranges else { return Err(Refused::Need([Need::LimitRanges].into())) };
+    resources::limit(list_mut(&mut pod_spec, "containers"), ranges);
+    resources::spell(&mut pod_spec);
+    extras::add_affinity(&mut pod_spec, run);
+    let pod = json!({
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": metadata(inputs, ready),
         "spec": pod_spec,
-    }))
+    });
+    Ok(Built { pod, missing_secrets: creds.missing })
+}
+
+/// The credentials; LimitRanges are asked for together with what they need, so that one look brings both.
+fn credentials(inputs: &Inputs) -> Result<creds::Credentials, Refused> {
+    if inputs.flags.no_creds_init {
+        return Ok(creds::Credentials::default());
+    }
+    let account = text(&inputs.run["spec"], "serviceAccountName");
+    creds::of(inputs.run, account, inputs.flags.known_hosts, inputs.objects).map_err(|refused| match refused
+        .into()
+    {
+        Refused::Need(mut needs) => {
+            if inputs.limit_ranges.is_none() {
+                needs.insert(Need::LimitRanges);
+            }
+            Refused::Need(needs)
+        }
+        other => other,
+    })
 }
 
 fn metadata(inputs: &Inputs, ready: bool) -> Value {
     let run = inputs.run;
     let mut annotations = strings(run, "annotations");
     annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
+    annotations.retain(|key, _| !key.starts_with("chains.tekton.dev"));
     annotations.insert("pipeline.tekton.dev/release".into(), inputs.installation.release.clone());
     if ready {
         annotations.insert("tekton.dev/ready".into(), "READY".into());
@@ -200,13 +266,13 @@ fn downward(keep_pod: bool) -> Value {
     json!({"name": "tekton-internal-downward", "downwardAPI": {"items": items}})
 }
 
-fn prepare(steps: &[Value], installation: &Installation) -> Value {
+fn prepare(steps: &[Value], inputs: &Inputs, windows: bool) -> Value {
     let mut command = vec!["/ko-app/entrypoint".to_owned(), "init".into(), "/ko-app/entrypoint".into()];
     command.push("/tekton/bin/entrypoint".into());
     command.extend(steps.iter().enumerate().map(|(index, step)| taskspec::step_name(step, index)));
-    json!({
+    let container = json!({
         "name": "prepare",
-        "image": installation.entrypoint_image,
+        "image": inputs.installation.entrypoint_image,
         "workingDir": "/",
         "command": command,
         "volumeMounts": [
@@ -214,7 +280,8 @@ fn prepare(steps: &[Value], installation: &Installation) -> Value {
             {"name": "tekton-internal-steps", "mountPath": "/tekton/steps"},
         ],
         "resources": {},
-    })
+    });
+    extras::secured(container, &inputs.flags, windows)
 }
 
 /// Makes working directories that are relative or below /workspace.
@@ -263,27 +330,8 @@ fn clean(path: &str) -> String {
 }
 
 /// Whether the first step may start at once, without waiting for sidecars to be ready.
-fn ready_at_birth(flags: Flags, sidecars: &[Value]) -> bool {
+fn ready_at_birth(flags: &Flags, sidecars: &[Value]) -> bool {
     !flags.await_sidecars || (sidecars.is_empty() && !flags.injected_sidecars)
-}
-
-fn sidecar(spec: &Value) -> Value {
-    let mut container = spec.clone();
-    let map = object_mut(&mut container);
-    let resources = map.remove("computeResources").unwrap_or_else(|| json!({}));
-    map.remove("workspaces");
-    map.insert("resources".into(), resources);
-    map.insert("name".into(), restrict(&format!("sidecar-{}", text(spec, "name"))).into());
-    drop_empty(map);
-    container
-}
-
-fn drop_empty(map: &mut Map<String, Value>) {
-    map.retain(|key, value| key == "resources" || !matches!(value, Value::Null) && !is_empty_list(value));
-}
-
-fn is_empty_list(value: &Value) -> bool {
-    value.as_array().is_some_and(Vec::is_empty)
 }
 
 fn unique_names(volumes: &[Value]) -> Result<(), Refused> {
@@ -303,9 +351,4 @@ fn mount_unless_taken(container: &mut Value, mount: Value) {
     if !list(container, "volumeMounts").iter().any(|m| clean(text(m, "mountPath")) == path) {
         list_mut(container, "volumeMounts").push(mount);
     }
-}
-
-/// Whether a container says what to run.
-fn says_what_to_run(step: &Value) -> bool {
-    !is_empty(step, "command")
 }

@@ -1,52 +1,67 @@
 //! Status of a TaskRun from the status of its Pod.
 
+mod artifacts;
 mod failure;
-
-use std::collections::BTreeMap;
+mod results;
 
 use serde_json::{Value, json};
 
+pub use failure::exceeds_nodes;
+
 use crate::engine::condition::{self, Truth};
 use crate::engine::doc::{is_empty, list, object_mut, text};
-use crate::engine::params::Type;
 use crate::engine::taskspec::step_name;
 use crate::engine::termination::{self, Entry, Kind};
 use crate::engine::time::{parse, rfc3339};
+use artifacts::Artifacts;
+use results::Results;
 
 pub const MESSAGE_RUNNING: &str = "Not all Steps in the Task have finished executing";
 pub const MESSAGE_SUCCEEDED: &str = "All Steps have completed executing";
 
-/// What a Pod's status means for its run.
+/// What a status is derived from.
+pub struct Told<'a> {
+    /// The Pod.
+    pub pod: &'a Value,
+    /// The task's spec as it was run.
+    pub spec: &'a Value,
+    /// The spec that the run embeds, or null: its declarations of results count beside the task's.
+    pub embedded: &'a Value,
+    /// A failure of the run does not matter to its pipeline.
+    pub ignore_failure: bool,
+    /// A container that could not be created in time may still be.
+    pub hopeful: bool,
+}
+
+/// What a Pod's status means for its run, beside the run's status.
+#[derive(Default)]
 pub struct Derived {
     /// Results that do not fit their declarations: the reference's text.
     pub misfit: Option<String>,
-    /// The run has ended.
-    pub done: bool,
+    /// What steps told and cannot be read: the reference's texts.
+    pub errors: Vec<String>,
 }
 
-/// Writes into `status` what `pod` says. `spec` is the task's spec as it was run.
-pub fn derive(
-    status: &mut Value,
-    pod: &Value,
-    spec: &Value,
-    on_error_continue: bool,
-    now_us: i64,
-) -> Derived {
+/// Writes into `status` what the Pod says.
+pub fn derive(status: &mut Value, told: &Told, now_us: i64) -> Derived {
     if condition::succeeded(status).is_null() {
         condition::set(status, Truth::Unknown, "Running", MESSAGE_RUNNING, now_us);
     }
-    object_mut(status).insert("podName".into(), pod["metadata"]["name"].clone());
-    let complete = is_complete(pod, spec);
-    let mut misfit = None;
-    let entries = steps(status, pod, spec, &mut misfit);
-    sidecars(status, pod);
-    if complete {
-        results(status, spec, &entries, &mut misfit);
-        finish(status, pod, on_error_continue, now_us);
+    object_mut(status).insert("podName".into(), told.pod["metadata"]["name"].clone());
+    if is_complete(told.pod, told.spec) {
+        finish(status, told, now_us);
     } else {
-        progress(status, pod, now_us);
+        progress(status, told, now_us);
     }
-    Derived { misfit, done: complete }
+    let done = condition::is_done(status);
+    let mut derived = Derived::default();
+    let mut results = Results::of(told, done);
+    steps(status, told, &mut results, &mut derived.errors);
+    sidecars(status, told.pod);
+    if done {
+        derived.misfit = results.finish(status);
+    }
+    derived
 }
 
 fn containers<'a>(pod: &'a Value, prefix: &'a str) -> impl Iterator<Item = &'a Value> {
@@ -69,123 +84,100 @@ fn is_complete(pod: &Value, spec: &Value) -> bool {
     }
 }
 
-/// States of the steps, in the spec's order; returns the results they tell.
-fn steps(
-    status: &mut Value,
-    pod: &Value,
-    spec: &Value,
-    misfit: &mut Option<String>,
-) -> Vec<(String, Vec<Entry>)> {
+/// States of the steps, in the spec's order.
+fn steps(status: &mut Value, told: &Told, results: &mut Results, errors: &mut Vec<String>) {
+    let old = list(status, "steps").to_vec();
     let mut states = Vec::new();
-    let mut all = Vec::new();
-    let mut artifacts = json!({});
-    for (index, step) in list(spec, "steps").iter().enumerate() {
+    let mut artifacts = Artifacts::default();
+    for (index, step) in list(told.spec, "steps").iter().enumerate() {
         let container = crate::engine::names::restrict(&step_name(step, index));
-        let Some(seen) = containers(pod, "step-").find(|c| text(c, "name") == container) else { continue };
-        let name = container.trim_start_matches("step-").to_owned();
-        let (state, entries) = step_state(&name, seen, &mut artifacts, misfit);
+        let Some(seen) = containers(told.pod, "step-").find(|c| text(c, "name") == container) else {
+            continue;
+        };
+        let name = container.trim_start_matches("step-");
+        let mut state = step_state(name, seen, step, results, &mut artifacts, errors);
+        let before = old.iter().find(|state| text(state, "name") == name);
+        if let Some(provenance) = before.map(|state| &state["provenance"]).filter(|p| !p.is_null()) {
+            state["provenance"] = provenance.clone();
+        }
         states.push(state);
-        all.push((name, entries));
-    }
-    if states.is_empty() && is_empty(status, "steps") {
-        states = list(spec, "steps")
-            .iter()
-            .enumerate()
-            .map(|(index, step)| json!({"name": step_name(step, index).trim_start_matches("step-")}))
-            .collect();
     }
     if !states.is_empty() {
         object_mut(status).insert("steps".into(), Value::Array(states));
     }
-    if !artifacts.as_object().is_none_or(serde_json::Map::is_empty) {
-        object_mut(status).insert("artifacts".into(), artifacts);
+    if condition::is_done(status) {
+        object_mut(status).insert("artifacts".into(), artifacts.of_task());
     }
-    all
 }
 
 fn step_state(
     name: &str,
     seen: &Value,
-    artifacts: &mut Value,
-    misfit: &mut Option<String>,
-) -> (Value, Vec<Entry>) {
+    step: &Value,
+    results: &mut Results,
+    artifacts: &mut Artifacts,
+    errors: &mut Vec<String>,
+) -> Value {
     let mut state = json!({"name": name, "container": seen["name"], "imageID": seen["imageID"]});
-    let mut entries = Vec::new();
     for kind in ["waiting", "running", "terminated"] {
         if !seen["state"][kind].is_null() {
             state[kind] = seen["state"][kind].clone();
         }
     }
-    if seen["state"]["terminated"].is_null() {
-        return (state, entries);
-    }
     let message = text(&seen["state"]["terminated"], "message");
-    let parsed = termination::parse(message);
-    let mut why = text(&seen["state"]["terminated"], "reason").to_owned();
-    if let Ok(parsed) = parsed {
-        let mut visible = Vec::new();
-        for entry in parsed {
-            match (entry.kind, entry.key.as_str()) {
-                (Kind::Internal, "StartedAt") => {
-                    // The container started earlier: it waited for its turn.
-                    if let Some(at) = parse(&entry.value) {
-                        state["terminated"]["startedAt"] = json!(rfc3339(at));
-                    }
-                }
-                (Kind::Internal, "ExitCode") => {
-                    if let Ok(code) = entry.value.parse::<i64>() {
-                        state["terminated"]["exitCode"] = json!(code);
-                        why = "Continued".into();
-                    }
-                }
-                (Kind::Internal, "Reason") => why = entry.value.clone(),
-                (Kind::Internal, _) => {}
-                (Kind::StepArtifacts, _) => add_artifacts(&mut state, &entry.value, misfit),
-                (Kind::TaskArtifacts, _) => merge_artifacts(artifacts, &entry.value, misfit),
-                (Kind::StepResult, _) => {
-                    let value = result_value(&entry.value, None).unwrap_or_else(|_| json!(entry.value));
-                    let kind = Type::of(&value).as_str();
-                    let results = crate::engine::doc::list_mut(&mut state, "results");
-                    results.push(json!({"name": entry.key, "type": kind, "value": value}));
-                    visible.push(entry);
-                }
-                (Kind::TaskRunResult | Kind::Other(_), _) => visible.push(entry),
-            }
+    if message.is_empty() {
+        return state;
+    }
+    let entries = match termination::parse(message) {
+        Ok(entries) => entries,
+        Err(error) => {
+            errors.push(error.to_string());
+            return state;
         }
-        if visible.is_empty() {
-            object_mut(&mut state["terminated"]).remove("message");
-        } else {
-            state["terminated"]["message"] = json!(termination::write(&visible));
-        }
-        entries = visible;
+    };
+    let why = internal(&mut state["terminated"], &entries, errors);
+    let own = results.take(text(seen, "name"), step, &entries, errors);
+    if !own.is_empty() {
+        state["results"] = Value::Array(own);
+    }
+    artifacts.take(&mut state, &entries, errors);
+    let visible: Vec<_> = entries.into_iter().filter(|e| e.kind != Kind::Internal).collect();
+    if visible.is_empty() {
+        object_mut(&mut state["terminated"]).remove("message");
+    } else {
+        state["terminated"]["message"] = json!(termination::write(&visible));
     }
     state["terminationReason"] = json!(why);
-    (state, entries)
+    state
 }
 
-fn add_artifacts(state: &mut Value, text: &str, misfit: &mut Option<String>) {
-    match serde_json::from_str::<Value>(text) {
-        Ok(value) => {
-            for key in ["inputs", "outputs"] {
-                if !is_empty(&value, key) {
-                    state[key] = value[key].clone();
-                }
-            }
+/// Takes over what the entrypoint tells of itself; returns why the step ended.
+fn internal(terminated: &mut Value, entries: &[Entry], errors: &mut Vec<String>) -> String {
+    let mut why = text(terminated, "reason").to_owned();
+    let said = |key: &str| entries.iter().find(|e| e.key == key);
+    if let Some(entry) = said("StartedAt") {
+        // The container started earlier: it waited for its turn.
+        match parse(&entry.value) {
+            Some(at) => terminated["startedAt"] = json!(rfc3339(at)),
+            None => errors.push(format!("could not parse time value {:?} in StartedAt field", entry.value)),
         }
-        Err(error) => *misfit = Some(error.to_string()),
     }
-}
-
-fn merge_artifacts(artifacts: &mut Value, text: &str, misfit: &mut Option<String>) {
-    match serde_json::from_str::<Value>(text) {
-        Ok(value) => {
-            for key in ["inputs", "outputs"] {
-                if !is_empty(&value, key) {
-                    artifacts[key] = value[key].clone();
-                }
+    if let Some(entry) = said("ExitCode") {
+        match entry.value.parse::<u32>() {
+            Ok(code) => {
+                terminated["exitCode"] = json!(code);
+                why = "Continued".into();
+            }
+            Err(_) => {
+                let head = format!("could not parse int value {:?} in ExitCode field", entry.value);
+                let fault = format!("strconv.ParseUint: parsing {:?}: invalid syntax", entry.value);
+                errors.push(format!("{head}: {fault}"));
             }
         }
-        Err(error) => *misfit = Some(error.to_string()),
+    }
+    match entries.iter().find(|e| e.kind == Kind::Internal && e.key == "Reason" && !e.value.is_empty()) {
+        Some(entry) => entry.value.clone(),
+        None => why,
     }
 }
 
@@ -204,91 +196,29 @@ fn sidecars(status: &mut Value, pod: &Value) {
         .collect();
     if !states.is_empty() {
         object_mut(status).insert("sidecars".into(), Value::Array(states));
+    } else if !is_empty(status, "sidecars") {
+        object_mut(status).remove("sidecars");
     }
 }
 
-/// A result's text as a value: what is not declared a string is JSON.
-fn result_value(text: &str, declared: Option<Type>) -> Result<Value, String> {
-    match declared {
-        Some(Type::String) => Ok(json!(text)),
-        _ => match serde_json::from_str::<Value>(text) {
-            Ok(value @ (Value::Array(_) | Value::Object(_))) if Type::of(&value) != Type::String => Ok(value),
-            _ => Ok(json!(text)),
-        },
-    }
-}
-
-fn results(status: &mut Value, spec: &Value, entries: &[(String, Vec<Entry>)], misfit: &mut Option<String>) {
-    let mut texts: BTreeMap<String, String> = BTreeMap::new();
-    for (_, step) in entries {
-        for entry in step.iter().filter(|e| e.kind == Kind::TaskRunResult) {
-            texts.insert(entry.key.clone(), entry.value.clone());
-        }
-    }
-    // Results that are taken from a step's result.
-    for result in list(spec, "results") {
-        let Some(reference) = result["value"].as_str() else { continue };
-        if let Some(text) = from_step(reference, entries) {
-            texts.insert(text_name(result), text);
-        }
-    }
-    let mut wrong = Vec::new();
-    let mut out = Vec::new();
-    for (name, text) in texts {
-        let Some(declared) = crate::engine::taskspec::result(spec, &name) else { continue };
-        let kind = Type::declared(declared);
-        let value = result_value(&text, Some(kind)).unwrap_or_else(|_| json!(text));
-        if Type::of(&value) == kind {
-            out.push(json!({"name": name, "type": kind.as_str(), "value": value}));
-        } else {
-            wrong.push(format!(
-                " {name:?}: task result is expected to be {:?} type but was initialized to a different type {:?}",
-                kind.as_str(),
-                Type::of(&value).as_str()
-            ));
-        }
-    }
-    if !wrong.is_empty() {
-        let head = "Provided results don't match declared results; may be invalid JSON or missing result declaration: ";
-        *misfit = Some(format!("{head}{}", wrong.join(",")));
-    }
-    if !out.is_empty() {
-        object_mut(status).insert("results".into(), Value::Array(out));
-    }
-}
-
-fn text_name(result: &Value) -> String {
-    text(result, "name").to_owned()
-}
-
-/// Text of `$(steps.S.results.R)`.
-fn from_step(reference: &str, entries: &[(String, Vec<Entry>)]) -> Option<String> {
-    let inner = reference.strip_prefix("$(steps.")?.strip_suffix(')')?;
-    let (step, result) = inner.split_once(".results.")?;
-    let result = result.trim_end_matches("[*]");
-    let (_, of_step) = entries.iter().find(|(name, _)| name == step)?;
-    of_step.iter().find(|e| e.kind == Kind::StepResult && e.key == result).map(|e| e.value.clone())
-}
-
-fn finish(status: &mut Value, pod: &Value, on_error_continue: bool, now_us: i64) {
-    if is_empty(status, "artifacts") {
-        object_mut(status).insert("artifacts".into(), json!({}));
-    }
-    match failure::of(pod) {
+fn finish(status: &mut Value, told: &Told, now_us: i64) {
+    match failure::of(told.pod) {
         None => condition::set(status, Truth::True, "Succeeded", MESSAGE_SUCCEEDED, now_us),
         Some((reason, message)) => {
-            let reason = if on_error_continue { "FailureIgnored" } else { reason };
+            let reason = if told.ignore_failure { "FailureIgnored" } else { reason };
             condition::set(status, Truth::False, reason, &message, now_us);
         }
     }
     object_mut(status).insert("completionTime".into(), json!(rfc3339(now_us)));
 }
 
-fn progress(status: &mut Value, pod: &Value, now_us: i64) {
-    if text(&pod["status"], "phase") == "Pending" {
-        let (reason, message) = failure::pending(pod);
-        condition::set(status, Truth::Unknown, &reason, &message, now_us);
-    } else {
-        condition::set(status, Truth::Unknown, "Running", MESSAGE_RUNNING, now_us);
+fn progress(status: &mut Value, told: &Told, now_us: i64) {
+    match text(&told.pod["status"], "phase") {
+        "Running" => condition::set(status, Truth::Unknown, "Running", MESSAGE_RUNNING, now_us),
+        "Pending" => {
+            let (truth, reason, message) = failure::pending(told.pod, told.hopeful);
+            condition::set(status, truth, reason, &message, now_us);
+        }
+        _ => {}
     }
 }

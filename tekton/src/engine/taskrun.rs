@@ -6,19 +6,25 @@
 //! a failed attempt with retries left: archived, ToBeRetried, a new Pod
 //! ```
 
+mod done;
 mod ending;
+mod refused;
 mod resolve;
+
+use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
 use crate::api::config::TenantConfig;
+use crate::engine::claims;
 use crate::engine::condition::{self, Truth};
 use crate::engine::decide::{
-    ChildPatch, Decision, Event, Installation, Key, MetadataUpdate, Observed, Outcome, PatchKind,
+    ChildPatch, Decision, Event, Installation, Key, MetadataUpdate, Need, Observed, Outcome, PatchKind,
 };
 use crate::engine::doc::{is_empty, list, name, namespace, object_mut, strings, text, uid};
 use crate::engine::pod::{self, Flags, Inputs, Refused};
-use crate::engine::status;
+use crate::engine::status::{self, Told};
+use crate::engine::substitution::Replacements;
 use crate::engine::time::{duration, parse, rfc3339};
 
 const DEFAULT_TIMEOUT_US: i64 = 3_600_000_000;
@@ -32,17 +38,18 @@ pub fn decide(seen: &Observed, config: &TenantConfig, installation: &Installatio
         now_us,
         status: seen.run["status"].clone(),
         decision: Decision::default(),
+        before: condition::succeeded(&seen.run["status"]).clone(),
     };
     match pass.run() {
         Ok(()) => pass.finish(),
-        Err(Stop::Need(need)) => Outcome::Need([need].into()),
+        Err(Stop::Need(needs)) => Outcome::Need(needs),
     }
 }
 
 /// Leaves a pass early.
 enum Stop {
-    /// Something must be read first.
-    Need(crate::engine::decide::Need),
+    /// These must be read first.
+    Need(BTreeSet<Need>),
 }
 
 /// One look at one run.
@@ -53,14 +60,19 @@ struct Pass<'a> {
     now_us: i64,
     status: Value,
     decision: Decision,
+    /// The condition against which a change is announced.
+    before: Value,
 }
 
 impl Pass<'_> {
     fn run(&mut self) -> Result<(), Stop> {
         let run = &self.seen.run;
         let managed_by = text(&run["spec"], "managedBy");
-        if condition::is_done(&self.status) || !(managed_by.is_empty() || managed_by == "tekton.dev/pipeline")
-        {
+        if !(managed_by.is_empty() || managed_by == "tekton.dev/pipeline") {
+            return Ok(());
+        }
+        if condition::is_done(&self.status) {
+            self.stop_sidecars();
             return Ok(());
         }
         let spec_status = text(&run["spec"], "status");
@@ -73,22 +85,17 @@ impl Pass<'_> {
         self.begin();
         if spec_status == "TaskRunCancelled" {
             self.cancel();
-            return Ok(());
-        }
-        if self.timed_out() {
+        } else if self.timed_out() {
             self.time_out();
-            return Ok(());
+        } else if let Some(Ok((reason, message))) = self.stuck(self.pod()) {
+            self.end_early(reason, &message);
+        } else if let Some(task) = self.task()? {
+            match self.pod().cloned() {
+                Some(pod) => self.follow(&pod, &task.shown),
+                None => self.start(&task)?,
+            }
         }
-        if let Some(pod) = self.pod().cloned()
-            && self.pull_failed(&pod)
-        {
-            return Ok(());
-        }
-        let Some((spec, task)) = self.task()? else { return Ok(()) };
-        match self.pod().cloned() {
-            Some(pod) => self.follow(&pod, &spec),
-            None => self.start(&spec, &task)?,
-        }
+        self.conclude();
         Ok(())
     }
 
@@ -99,6 +106,7 @@ impl Pass<'_> {
             // A clock that runs behind must not let a run start before it was made.
             object_mut(&mut self.status).insert("startTime".into(), json!(rfc3339(self.now_us.max(created))));
             condition::set(&mut self.status, Truth::Unknown, "Started", "", self.now_us);
+            self.before = condition::succeeded(&self.status).clone();
             self.event("Normal", "Started", "");
         }
     }
@@ -128,50 +136,81 @@ impl Pass<'_> {
             && parse(text(&self.status, "startTime")).is_some_and(|start| self.now_us - start >= timeout)
     }
 
-    fn start(&mut self, spec: &Value, task: &resolve::Task) -> Result<(), Stop> {
+    fn start(&mut self, task: &resolve::Task) -> Result<(), Stop> {
+        let run = with_metadata(&self.seen.run, self.decision.metadata.as_ref());
+        object_mut(&mut self.status).insert("taskSpec".into(), task.shown.clone());
         if let Some((reason, message)) = self.seen.pod_refused.clone() {
-            self.fail(&reason, &message);
+            self.refused(&reason, &message);
             return Ok(());
         }
-        let run = with_metadata(&self.seen.run, self.decision.metadata.as_ref());
-        let retry = self.retries_used();
+        let run = with_template(run, task.replacements(&self.seen.run));
         let inputs = Inputs {
             run: &run,
-            spec,
-            name: pod::pod_name(&run, retry),
-            flags: Flags {
-                await_sidecars: self.flag("await-sidecar-readiness", true),
-                injected_sidecars: self.flag("running-in-environment-with-injected-sidecars", true),
-                no_creds_init: self.flag("disable-creds-init", false),
-                keep_pod: self.flag("keep-pod-on-cancel", false),
-            },
+            spec: &task.mounted(),
+            name: pod::pod_name(&run, self.retries_used()),
+            flags: Flags::of(self.config, self.installation),
+            objects: &self.seen.objects,
+            limit_ranges: self.seen.limit_ranges.as_deref(),
             images: &self.seen.images,
             installation: self.installation,
         };
         match pod::build(&inputs) {
-            Ok(new) => {
-                self.decision.creates.push(new);
+            Ok(built) => {
+                self.claim(&run);
+                self.warn(&run, &built, &inputs.name);
+                self.decision.creates.push(built.pod);
                 object_mut(&mut self.status).insert("podName".into(), json!(inputs.name));
-                object_mut(&mut self.status).insert("taskSpec".into(), task.shown.clone());
-                let bare = json!({"metadata": {"name": inputs.name}, "status": {"phase": "Running"}});
-                status::derive(&mut self.status, &bare, spec, false, self.now_us);
+                condition::set(
+                    &mut self.status,
+                    Truth::Unknown,
+                    "Running",
+                    status::MESSAGE_RUNNING,
+                    self.now_us,
+                );
                 self.decision.waits_for = Some("its Pod to report".into());
-                Ok(())
             }
-            Err(Refused::Image(image)) => Err(Stop::Need(crate::engine::decide::Need::Image(image))),
-            Err(Refused::User(message)) => {
-                self.fail("TaskRunValidationFailed", &format!("[User error] {message}"));
+            Err(Refused::Need(needs)) => return Err(Stop::Need(needs)),
+            Err(Refused::Invalid(message)) => {
+                let message = format!("translating TaskSpec to Pod: {message}");
+                self.set_failed("TaskRunValidationFailed", &message);
                 self.decision.errors.push(message);
-                Ok(())
             }
             Err(Refused::Build(message)) => {
-                let head =
-                    format!("failed to create task run pod {:?}: translating TaskSpec to Pod", name(&run));
-                let message = format!("{head}: {message}. Maybe invalid TaskSpec");
-                self.fail("PodCreationFailed", &message);
-                self.decision.errors.push(message);
-                Ok(())
+                self.no_pod(&format!("translating TaskSpec to Pod: {message}"));
             }
+        }
+        Ok(())
+    }
+
+    /// The claims that are made for the run, unless they are there.
+    fn claim(&mut self, run: &Value) {
+        for binding in list(&run["spec"], "workspaces") {
+            let template = &binding["volumeClaimTemplate"];
+            if template.is_null() {
+                continue;
+            }
+            let claim = claims::claim(template, text(binding, "name"), run);
+            let there = |o: &Value| text(o, "kind") == "PersistentVolumeClaim" && name(o) == name(&claim);
+            if !self.seen.owned.iter().any(there) {
+                self.decision.creates.push(claim);
+            }
+        }
+    }
+
+    /// What is odd about a Pod that is made all the same.
+    fn warn(&mut self, run: &Value, built: &pod::Built, pod: &str) {
+        if !built.missing_secrets.is_empty() {
+            let missing = built.missing_secrets.join(", ");
+            let message = format!(
+                "Unable to retrieve some secrets ({missing}); attempting to use them may not succeed."
+            );
+            self.event("Warning", "FailedToRetrieveSecret", &message);
+        }
+        let assistant = text(&run["metadata"]["annotations"], pod::AFFINITY_ASSISTANT);
+        if !assistant.is_empty() && !is_empty(&run["spec"]["podTemplate"], "affinity") {
+            let message =
+                format!("Pod template affinity is overwritten by affinity assistant for pod {pod:?}");
+            self.event("Warning", "PodAffinityOverwrite", &message);
         }
     }
 
@@ -183,39 +222,57 @@ impl Pass<'_> {
                 name(pod)
             );
             self.terminate_steps("Failed", name(pod));
-            self.fail("Failed", &message);
+            self.set_failed("Failed", &message);
             return;
         }
+        if status::exceeds_nodes(pod) {
+            let message = format!("Insufficient resources to schedule pod {:?}", name(pod));
+            self.event("Warning", "ExceededNodeResources", &message);
+        }
         self.announce_sidecars(pod);
-        let ignore =
-            text(&self.seen.run["metadata"]["annotations"], "pipeline.tekton.dev/pipeline-task-on-error")
-                == "continue";
-        let derived = status::derive(&mut self.status, pod, spec, ignore, self.now_us);
-        if let Some(misfit) = derived.misfit {
+        let on_error =
+            text(&self.seen.run["metadata"]["annotations"], "pipeline.tekton.dev/pipeline-task-on-error");
+        let told = Told {
+            pod,
+            spec,
+            embedded: &self.seen.run["spec"]["taskSpec"],
+            ignore_failure: on_error == "continue",
+            hopeful: self.grace_left_us(Some(pod), "default-create-container-error-timeout").is_some(),
+        };
+        let derived = status::derive(&mut self.status, &told, self.now_us);
+        if derived.errors.is_empty()
+            && let Some(misfit) = derived.misfit
+        {
             self.set_failed("TaskRunValidationFailed", &format!("[User error] {misfit}"));
             self.decision.errors.push(misfit);
         }
-        if !derived.done {
-            self.decision.waits_for = Some("its steps to end".into());
+        if !derived.errors.is_empty() {
+            self.decision.errors.push(derived.errors.join("\n"));
         }
-        self.conclude();
+        if condition::is_done(&self.status) {
+            return;
+        }
+        self.decision.waits_for = Some("its steps to end".into());
+        self.decision.also_after_us = match self.stuck(Some(pod)) {
+            None => None,
+            Some(Ok(_)) => Some(0),
+            Some(Err(left)) => Some(left),
+        };
     }
 
     /// The first step waits for the annotation that says that all sidecars are ready.
     fn announce_sidecars(&mut self, pod: &Value) {
         let annotations = &pod["metadata"]["annotations"];
-        let waits =
-            list(&pod["spec"], "volumes").iter().any(|v| text(v, "name") == "tekton-internal-downward");
-        if !waits
-            || text(annotations, "tekton.dev/ready") == "READY"
-            || text(&pod["status"], "phase") != "Running"
-        {
+        if text(annotations, "tekton.dev/ready") == "READY" || text(&pod["status"], "phase") != "Running" {
             return;
         }
         let ready = list(&pod["status"], "containerStatuses")
             .iter()
             .filter(|c| !text(c, "name").starts_with("step-"))
-            .all(|c| c["ready"] == true || !c["state"]["terminated"].is_null());
+            .all(|c| {
+                let runs = c["ready"] == true && !c["state"]["running"].is_null();
+                runs || !c["state"]["terminated"].is_null()
+            });
         if ready {
             self.decision.patches.push(ChildPatch {
                 key: Key::new("Pod", namespace(pod), name(pod)),
@@ -233,35 +290,57 @@ impl Pass<'_> {
         if !condition::is_done(&self.status) && !is_empty(&self.status, "startTime") {
             let timeout = self.timeout_us();
             let start = parse(text(&self.status, "startTime")).unwrap_or(self.now_us);
-            if timeout != 0 {
+            if timeout != 0 && self.decision.requeue_after_us.is_none() {
                 self.decision.requeue_after_us = Some((start + timeout - self.now_us).max(0));
             }
         }
         self.announce();
+        if !self.decision.errors.is_empty() {
+            let error = self.decision.errors.join("\n");
+            self.event("Warning", "InternalError", &error);
+        }
+        self.keep_transition();
         if self.status != self.seen.run["status"] {
             self.decision.status = Some(self.status);
         }
         Outcome::Decision(Box::new(self.decision))
     }
 
+    /// A condition that is again what it was when the pass began has not changed.
+    fn keep_transition(&mut self) {
+        let old = condition::succeeded(&self.seen.run["status"]);
+        let new = condition::succeeded(&self.status);
+        if ["status", "reason", "message"].into_iter().all(|key| text(old, key) == text(new, key))
+            && let (false, Some(conditions)) = (old.is_null(), self.status["conditions"].as_array_mut())
+            && let Some(new) = conditions.iter_mut().find(|c| text(c, "type") == "Succeeded")
+        {
+            *new = old.clone();
+        }
+    }
+
     /// The event that tells a change of the condition.
     fn announce(&mut self) {
-        let (before, after) =
-            (condition::succeeded(&self.seen.run["status"]), condition::succeeded(&self.status).clone());
-        let same = ["status", "reason", "message"].iter().all(|key| text(before, key) == text(&after, key));
-        if same || text(&after, "reason") == "Started" || text(&after, "reason") == "TaskRunPending" {
+        let after = condition::succeeded(&self.status).clone();
+        let same = |key| text(&self.before, key) == text(&after, key);
+        if ["status", "reason", "message"].into_iter().all(same) {
             return;
         }
         let (reason, message) = (text(&after, "reason").to_owned(), text(&after, "message").to_owned());
         match text(&after, "status") {
             "True" => self.event("Normal", "Succeeded", &message),
             "False" => self.event("Warning", "Failed", &message),
+            _ if self.before.is_null() => self.event("Normal", "Started", ""),
             _ => self.event("Normal", &reason, &message),
         }
-        for error in self.decision.errors.clone() {
-            self.event("Warning", "InternalError", &error);
-        }
     }
+}
+
+/// `run` with the variables of its pod template replaced.
+fn with_template(mut run: Value, replacements: Replacements) -> Value {
+    if let Some(template) = run.pointer_mut("/spec/podTemplate") {
+        replacements.document(template, &[]);
+    }
+    run
 }
 
 /// `run` with labels and annotations that this very pass sets.

@@ -59,10 +59,13 @@ pub fn step_name(step: &Value, index: usize) -> String {
 
 /// Applies `replacements` to everything in `spec` that takes variables.
 pub fn apply(spec: &mut Value, replacements: &Replacements) {
-    for part in ["stepTemplate", "sidecars", "volumes"] {
+    for part in ["stepTemplate", "sidecars"] {
         if let Some(value) = object_mut(spec).get_mut(part) {
             replacements.document(value, &LITERAL);
         }
+    }
+    for volume in object_mut(spec).get_mut("volumes").and_then(Value::as_array_mut).into_iter().flatten() {
+        apply_to_volume(volume, replacements);
     }
     if let Some(workspaces) = object_mut(spec).get_mut("workspaces").and_then(Value::as_array_mut) {
         for workspace in workspaces {
@@ -78,6 +81,32 @@ pub fn apply(spec: &mut Value, replacements: &Replacements) {
         let mut own = own_paths(step, index);
         own.extend(replacements.clone());
         own.document(step, &LITERAL);
+    }
+}
+
+/// The parts of a volume that take variables.
+const IN_VOLUMES: [&str; 9] = [
+    "/name",
+    "/configMap/name",
+    "/configMap/items",
+    "/secret/secretName",
+    "/secret/items",
+    "/persistentVolumeClaim/claimName",
+    "/csi/nodePublishSecretRef",
+    "/csi/volumeAttributes",
+    "/projected/sources",
+];
+
+fn apply_to_volume(volume: &mut Value, replacements: &Replacements) {
+    for part in IN_VOLUMES {
+        if let Some(value) = volume.pointer_mut(part) {
+            replacements.document(value, &["items", "path"]);
+        }
+    }
+    for part in ["/configMap/items", "/secret/items"] {
+        if let Some(items) = volume.pointer_mut(part) {
+            replacements.document(items, &[]);
+        }
     }
 }
 
@@ -184,17 +213,28 @@ fn merge_lists(base: &[Value], over: &[Value], key: &str) -> Vec<Value> {
 }
 
 /// Lays `overrides` (stepSpecs, sidecarSpecs) over the compute resources of `containers`.
-///
-/// # Errors
-/// Names the override that has no container.
-pub fn override_resources(containers: &mut [Value], overrides: &[Value], what: &str) -> Result<(), String> {
+pub fn override_resources(containers: &mut [Value], overrides: &[Value]) {
     for specific in overrides {
         let name = text(specific, "name");
-        let Some(container) = containers.iter_mut().find(|c| text(c, "name") == name) else {
-            return Err(format!("invalid {what}Override: No {what} named {name}"));
-        };
-        let merged = merge(&container["computeResources"], &specific["computeResources"]);
-        container["computeResources"] = merged;
+        if let Some(container) = containers.iter_mut().find(|c| text(c, "name") == name) {
+            container["computeResources"] =
+                merge(&container["computeResources"], &specific["computeResources"]);
+        }
+    }
+}
+
+/// Overrides must name a step or sidecar that there is.
+///
+/// # Errors
+/// The reference's text.
+pub fn check_overrides(spec: &Value, run_spec: &Value) -> Result<(), String> {
+    for (part, overrides, what) in [("steps", "stepSpecs", "Step"), ("sidecars", "sidecarSpecs", "Sidecar")] {
+        for specific in list(run_spec, overrides) {
+            let name = text(specific, "name");
+            if named(spec, part, name).is_none() {
+                return Err(format!("invalid {what}Override: No {what} named {name}"));
+            }
+        }
     }
     Ok(())
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
+use crate::engine::claims;
 use crate::engine::doc::{list, list_mut, object_mut, set, text};
 use crate::engine::names::fnv32a;
 use crate::engine::substitution::Replacements;
@@ -70,8 +71,61 @@ pub fn path(declaration: &Value) -> String {
     }
 }
 
-/// Replacements `workspaces.W.path|bound|claim|volume` for the declared workspaces (and, when embedded, for the
-/// bound ones that are not declared).
+/// `bound` together with the installation's binding for declared workspaces that have none and need one.
+/// `configured` is the setting's YAML.
+pub fn with_default(bound: &[Value], declared: &[Value], configured: &str) -> Vec<Value> {
+    let mut out = bound.to_vec();
+    let Ok(Value::Object(default)) = serde_yaml_ng::from_str::<Value>(configured) else { return out };
+    for declaration in declared.iter().filter(|d| d["optional"] != true) {
+        let name = &declaration["name"];
+        if !bound.iter().any(|b| b["name"] == *name) {
+            let mut binding = Value::Object(default.clone());
+            binding["name"] = name.clone();
+            out.push(binding);
+        }
+    }
+    out
+}
+
+/// `bound` with the claims in place of their templates.
+pub fn with_claims(bound: &[Value], owner: &Value) -> Vec<Value> {
+    let claimed = |binding: &Value| {
+        let template = &binding["volumeClaimTemplate"];
+        if template.is_null() {
+            return binding.clone();
+        }
+        let claim = claims::name(template, text(binding, "name"), owner);
+        let mut out = json!({"name": binding["name"], "persistentVolumeClaim": {"claimName": claim}});
+        set(&mut out, "subPath", binding["subPath"].clone());
+        out
+    };
+    bound.iter().map(claimed).collect()
+}
+
+/// The parts of a binding that take variables.
+const IN_BINDINGS: [&str; 7] = [
+    "/subPath",
+    "/persistentVolumeClaim/claimName",
+    "/configMap/name",
+    "/secret/secretName",
+    "/projected/sources",
+    "/csi/driver",
+    "/csi/nodePublishSecretRef",
+];
+
+/// Applies the replacements of params to bindings.
+pub fn substitute(bound: &mut [Value], replacements: &Replacements) {
+    for binding in bound {
+        for part in IN_BINDINGS {
+            if let Some(value) = binding.pointer_mut(part) {
+                replacements.document(value, &[]);
+            }
+        }
+    }
+}
+
+/// Replacements `workspaces.W.path|bound|claim|volume`: path and whether it is bound for the declared workspaces,
+/// claim and volume for the bound ones.
 pub fn replacements(declared: &[Value], bound: &[Value], volumes: &BTreeMap<String, Value>) -> Replacements {
     let mut out = Replacements::default();
     let mut put = |name: &str, what: &str, value: String| {
@@ -79,15 +133,34 @@ pub fn replacements(declared: &[Value], bound: &[Value], volumes: &BTreeMap<Stri
     };
     for declaration in declared {
         let name = text(declaration, "name");
-        let binding = bound.iter().find(|b| text(b, "name") == name);
-        put(name, "bound", binding.is_some().to_string());
-        let unbound = binding.is_none() && declaration["optional"] == true;
+        let unbound = declaration["optional"] == true && !bound.iter().any(|b| text(b, "name") == name);
+        put(name, "bound", (!unbound).to_string());
         put(name, "path", if unbound { String::new() } else { path(declaration) });
-        let claim = binding.and_then(|b| b["persistentVolumeClaim"]["claimName"].as_str()).unwrap_or("");
-        put(name, "claim", claim.to_owned());
-        put(name, "volume", volumes.get(name).map_or("", |v| text(v, "name")).to_owned());
+    }
+    for (name, volume) in volumes {
+        put(name, "volume", text(volume, "name").to_owned());
+    }
+    for binding in bound {
+        let claim = binding["persistentVolumeClaim"]["claimName"].as_str().unwrap_or("");
+        put(text(binding, "name"), "claim", claim.to_owned());
     }
     out
+}
+
+/// Where a step or sidecar mounts a workspace at a path of its own, `$(workspaces.W.path)` means that one.
+pub fn substitute_own_paths(spec: &mut Value) {
+    for part in ["steps", "sidecars"] {
+        for container in spec.get_mut(part).and_then(Value::as_array_mut).into_iter().flatten() {
+            let mut own = Replacements::default();
+            for usage in list(container, "workspaces").iter().filter(|u| !text(u, "mountPath").is_empty()) {
+                let name = format!("workspaces.{}.path", text(usage, "name"));
+                own.strings.insert(name, text(usage, "mountPath").to_owned());
+            }
+            if !own.strings.is_empty() {
+                own.document(container, &["computeResources", "results"]);
+            }
+        }
+    }
 }
 
 /// Adds to an embedded task spec the declarations of bound workspaces that its text refers to, or that it does

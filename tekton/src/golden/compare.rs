@@ -35,10 +35,20 @@ fn clean(value: &Value, in_volumes: bool) -> Option<Value> {
     }
 }
 
-/// Replaces the random characters of script files.
+/// What stands before the random characters of a here-document's end.
+const HEREDOC: &str = "-heredoc-randomly-generated-";
+
+/// Replaces the random characters of script files and here-documents.
 fn rand5(text: &str) -> String {
+    let mut heredocs = text.split(HEREDOC);
+    let mut text = heredocs.next().unwrap_or("").to_owned();
+    for after in heredocs {
+        text.push_str(HEREDOC);
+        text.push_str("RAND5");
+        text.push_str(after.get(5..).unwrap_or(""));
+    }
     let mut out = String::new();
-    let mut rest = text;
+    let mut rest = text.as_str();
     while let Some(at) = rest.find("script-") {
         let after = &rest[at + 7..];
         let digits = after.bytes().take_while(u8::is_ascii_digit).count();

@@ -42,6 +42,7 @@ impl<'a> Replay<'a> {
         for (index, event) in list(self.case, "events").iter().enumerate() {
             self.apply(event)?;
             let expected = &list(&self.case["expected"].clone().into_list(), "all")[index].clone();
+            // A pod's creation is counted as an attempt, whether it is refused or not.
             let seen = self.settle()?;
             if let Some(found) = compare::difference(&compare::normal(expected), &compare::normal(&seen)) {
                 return Err(format!("event {index} ({}): {found}", text(event, "op")));
@@ -70,7 +71,24 @@ impl<'a> Replay<'a> {
             "podCreateError" => {
                 let (reason, message) =
                     text(event, "error").split_once('|').unwrap_or((text(event, "error"), ""));
-                self.refused = Some((reason.to_owned(), message.to_owned()));
+                let message = match reason {
+                    "Forbidden" => format!("pods \"pod\" is forbidden: {message}"),
+                    "AlreadyExists" => "pods \"pod\" already exists".to_owned(),
+                    _ => message.to_owned(),
+                };
+                self.refused = Some((reason.to_owned(), message));
+            }
+            "resolve" => {
+                let index = event["index"].as_u64().unwrap_or(0) as usize;
+                let mut requests: Vec<_> = self
+                    .world
+                    .objects
+                    .iter_mut()
+                    .filter(|o| text(o, "kind") == "ResolutionRequest")
+                    .collect();
+                requests.sort_by_key(|o| name(o).to_owned());
+                let request = requests.into_iter().nth(index).ok_or("there is no such request")?;
+                request["status"] = event["status"].clone();
             }
             "patch" => merge(&mut self.run, &event["patch"]),
             "advance" => self.now_us += duration(text(event, "duration")).ok_or("no duration")?,
@@ -83,16 +101,32 @@ impl<'a> Replay<'a> {
     fn settle(&mut self) -> Result<Value, String> {
         let (mut events, mut actions, mut errors) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..20 {
-            let decision = self.world.decide(&self.run, self.case, self.now_us, self.refused.take())?;
+            let mut decision = self.world.decide(&self.run, self.case, self.now_us, None)?;
+            if self.refused.is_some() {
+                let pods = decision.creates.iter().filter(|o| text(o, "kind") == "Pod");
+                let tried: Vec<_> = pods
+                    .map(|pod| json!({"verb": "create", "resource": "pods", "name": name(pod)}))
+                    .collect();
+                if !tried.is_empty() {
+                    actions.extend(tried);
+                    decision = self.world.decide(&self.run, self.case, self.now_us, self.refused.clone())?;
+                }
+            }
             events.extend(decision.events.iter().map(|e| format!("{} {} {}", e.kind, e.reason, e.message)));
             errors.extend(decision.errors.iter().map(|e| json!({"message": e})));
             let changed =
                 decision.status.is_some() || !decision.creates.is_empty() || !decision.patches.is_empty();
             self.write(&decision, &mut actions);
             if !changed {
+                actions.sort_by_key(|action| {
+                    (
+                        text(action, "resource").to_owned(),
+                        text(action, "verb").to_owned(),
+                        text(action, "name").to_owned(),
+                    )
+                });
                 let mut status = self.run["status"].clone();
-                object_mut(&mut status).remove("taskSpec");
-                object_mut(&mut status).remove("provenance");
+                strip(&mut status);
                 let mut seen = json!({"status": status, "events": events, "actions": actions});
                 if let Some(after) = decision.requeue_after_us {
                     seen["requeueAfter"] = json!(go_duration(after));
@@ -120,7 +154,11 @@ impl<'a> Replay<'a> {
             actions.push(json!({"verb": "patch", "resource": "pods", "name": patch.key.name, "patch": patch.body, "patchType": kind}));
             if let Ok(pod) = self.pod_mut() {
                 match patch.kind {
-                    PatchKind::Json => pod["metadata"]["annotations"]["tekton.dev/ready"] = json!("READY"),
+                    PatchKind::Json => {
+                        let parsed = apimachinery::patch::JsonPatch::parse(&patch.body)
+                            .expect("a patch of the engine's");
+                        parsed.apply(pod).expect("a patch that fits");
+                    }
                     PatchKind::Merge => merge(pod, &patch.body),
                 }
             }
@@ -136,6 +174,14 @@ impl<'a> Replay<'a> {
             self.run["metadata"]["labels"] = json!(update.labels);
             self.run["metadata"]["annotations"] = json!(update.annotations);
         }
+    }
+}
+
+/// Takes away what is not recorded: the spec, here and in earlier attempts.
+fn strip(status: &mut Value) {
+    object_mut(status).remove("taskSpec");
+    for earlier in status.get_mut("retriesStatus").and_then(Value::as_array_mut).into_iter().flatten() {
+        strip(earlier);
     }
 }
 

@@ -2,10 +2,11 @@
 
 use serde_json::{Value, json};
 
-use super::{Flags, Inputs, Refused, mount_unless_taken, says_what_to_run};
-use crate::engine::decide::ImageConfig;
-use crate::engine::doc::{is_empty, list, list_mut, object_mut, set, text, texts};
+use super::images::Looked;
+use super::{Flags, Inputs, Refused, mount_unless_taken};
+use crate::engine::doc::{is_empty, list, list_mut, set, text};
 use crate::engine::names::restrict;
+use crate::engine::scripts::Breakpoints;
 use crate::engine::taskspec::step_name;
 
 /// Volumes that every step sees, in order; name after `tekton-internal-`, path, read-only.
@@ -39,13 +40,25 @@ const SAME: [&str; 9] = [
     "name",
 ];
 
+/// What the steps' flags depend on, beside the steps.
+pub struct Options<'a> {
+    /// The first step need not wait for sidecars.
+    pub ready: bool,
+    /// A sidecar reports the results.
+    pub reports: bool,
+    /// Where steps stop.
+    pub breakpoints: &'a Breakpoints,
+    /// Flags that tell of credentials.
+    pub creds: &'a [String],
+}
+
 /// The containers of `steps`, in order, each run by the entrypoint.
-pub fn containers(inputs: &Inputs, steps: &[Value], ready: bool) -> Result<Vec<Value>, Refused> {
-    let plain_results: Vec<_> = list(inputs.spec, "results")
-        .iter()
-        .filter(|result| result["value"].is_null())
-        .map(|result| text(result, "name").to_owned())
-        .collect();
+pub fn containers(inputs: &Inputs, steps: &[Value], options: &Options) -> Result<Vec<Value>, Refused> {
+    if steps.is_empty() {
+        return Err(Refused::Build("no steps specified".into()));
+    }
+    let common = common_flags(inputs.flags.spire, inputs.flags.compress, options);
+    let mut images = Looked::default();
     let mut out = Vec::new();
     for (index, step) in steps.iter().enumerate() {
         let mut container = json!({});
@@ -57,9 +70,17 @@ pub fn containers(inputs: &Inputs, steps: &[Value], ready: bool) -> Result<Vec<V
         container["name"] = json!(restrict(&step_name(step, index)));
         container["resources"] = crate::engine::taskspec::or_empty(&step["computeResources"]);
         container["terminationMessagePath"] = json!("/tekton/termination");
-        let (command, args) = resolve(inputs, step, &mut container)?;
-        let mut flags = order_flags(index, ready);
-        flags.extend(step_flags(step, &plain_results)?);
+        let (command, args) = images.resolve(inputs, step, &mut container)?;
+        let mut flags = order_flags(index, options.ready);
+        flags.extend(common.iter().cloned());
+        flags.extend(step_flags(step)?);
+        flags.extend(result_flags(inputs.spec));
+        if options.breakpoints.on_failure {
+            flags.push("-breakpoint_on_failure".into());
+        }
+        if options.breakpoints.stops_before(text(step, "name")) {
+            flags.push("-debug_before_step".into());
+        }
         if let Some((first, rest)) = command.split_first() {
             flags.extend(["-entrypoint".into(), first.clone(), "--".into()]);
             flags.extend(rest.iter().cloned());
@@ -69,7 +90,7 @@ pub fn containers(inputs: &Inputs, steps: &[Value], ready: bool) -> Result<Vec<V
         flags.extend(args);
         container["command"] = json!(["/tekton/bin/entrypoint"]);
         container["args"] = json!(flags);
-        if index == 0 && !ready || inputs.flags.keep_pod {
+        if index == 0 && !options.ready || inputs.flags.keep_pod {
             let mount = json!({"name": "tekton-internal-downward", "mountPath": "/tekton/downward", "readOnly": true});
             list_mut(&mut container, "volumeMounts").push(mount);
         }
@@ -78,55 +99,30 @@ pub fn containers(inputs: &Inputs, steps: &[Value], ready: bool) -> Result<Vec<V
     Ok(out)
 }
 
-/// Command and arguments of a step; for an image without either, they are left to the entrypoint, which gets
-/// them per platform in the environment, and the image is pinned to its digest.
-fn resolve(
-    inputs: &Inputs,
-    step: &Value,
-    container: &mut Value,
-) -> Result<(Vec<String>, Vec<String>), Refused> {
-    let args = texts(step, "args");
-    if says_what_to_run(step) {
-        return Ok((texts(step, "command"), args));
+/// Flags that all steps have.
+fn common_flags(spire: bool, compress: bool, options: &Options) -> Vec<String> {
+    let mut out = Vec::new();
+    if spire {
+        out.push("-enable_spire".to_owned());
     }
-    let image = text(step, "image");
-    let (digest, platforms) = match inputs.images.get(image) {
-        None => return Err(Refused::Image(image.to_owned())),
-        Some(ImageConfig::Missing(why)) => return Err(Refused::Build(why.clone())),
-        Some(ImageConfig::Found { digest, platforms }) => (digest, platforms),
-    };
-    let commands: std::collections::BTreeMap<_, _> = platforms
-        .iter()
-        .map(|(platform, (entrypoint, cmd))| {
-            let mut words = entrypoint.clone();
-            if args.is_empty() {
-                words.extend(cmd.iter().cloned());
-            }
-            (platform.clone(), words)
-        })
-        .collect();
-    container["image"] = json!(pinned(image, digest));
-    let commands = serde_json::to_string(&commands).map_err(|e| Refused::Build(e.to_string()))?;
-    list_mut(container, "env").push(json!({"name": "TEKTON_PLATFORM_COMMANDS", "value": commands}));
-    Ok((Vec::new(), args))
+    out.extend(options.creds.iter().cloned());
+    if options.reports {
+        out.extend(["-result_from".to_owned(), "sidecar-logs".to_owned()]);
+    }
+    if compress {
+        out.push("-compress_termination_message=true".into());
+    }
+    out
 }
 
-/// `image` by its digest, with its registry spelled out.
-fn pinned(image: &str, digest: &str) -> String {
-    let repository = image.split_once('@').map_or(image, |(before, _)| before);
-    let slash = repository.rfind('/').map_or(0, |i| i + 1);
-    let repository = match repository[slash..].find(':') {
-        Some(colon) => &repository[..slash + colon],
-        None => repository,
-    };
-    let first = repository.split('/').next().unwrap_or("");
-    let has_registry = repository.contains('/') && (first.contains(['.', ':']) || first == "localhost");
-    let full = match (has_registry, repository.contains('/')) {
-        (true, _) => repository.to_owned(),
-        (false, true) => format!("index.docker.io/{repository}"),
-        (false, false) => format!("index.docker.io/library/{repository}"),
-    };
-    format!("{full}@{digest}")
+/// Results that steps write themselves; the others are taken from those of steps.
+fn result_flags(spec: &Value) -> Vec<String> {
+    let results = list(spec, "results");
+    if results.is_empty() {
+        return Vec::new();
+    }
+    let names: Vec<_> = results.iter().filter(|r| r["value"].is_null()).map(|r| text(r, "name")).collect();
+    vec!["-results".into(), names.join(",")]
 }
 
 fn order_flags(index: usize, ready: bool) -> Vec<String> {
@@ -143,7 +139,7 @@ fn order_flags(index: usize, ready: bool) -> Vec<String> {
     out
 }
 
-fn step_flags(step: &Value, results: &[String]) -> Result<Vec<String>, Refused> {
+fn step_flags(step: &Value) -> Result<Vec<String>, Refused> {
     let mut out = Vec::new();
     let mut push = |flag: &str, value: String| out.extend([flag.to_owned(), value]);
     match text(step, "onError") {
@@ -174,9 +170,6 @@ fn step_flags(step: &Value, results: &[String]) -> Result<Vec<String>, Refused> 
         let when: Vec<_> = list(step, "when").iter().map(when_expression).collect();
         push("--when_expressions", format!("[{}]", when.join(",")));
     }
-    if !results.is_empty() {
-        push("-results", results.join(","));
-    }
     Ok(out)
 }
 
@@ -192,7 +185,7 @@ fn when_expression(when: &Value) -> String {
 }
 
 /// Mounts what every step sees: credentials, run folders, and the implicit volumes.
-pub fn mount_implicit(containers: &mut [Value], volumes: &mut Vec<Value>, flags: Flags) {
+pub fn mount_implicit(containers: &mut [Value], volumes: &mut Vec<Value>, flags: &Flags, creds: &[Value]) {
     let count = containers.len();
     for (index, container) in containers.iter_mut().enumerate() {
         let mounts = list_mut(container, "volumeMounts");
@@ -201,29 +194,29 @@ pub fn mount_implicit(containers: &mut [Value], volumes: &mut Vec<Value>, flags:
             mounts.push(json!({"name": name, "mountPath": "/tekton/creds"}));
             volumes.push(json!({"name": name, "emptyDir": {"medium": "Memory"}}));
         }
-        for other in 0..count {
-            let mut mount = json!({"name": format!("tekton-internal-run-{other}"), "mountPath": format!("/tekton/run/{other}")});
-            if other != index {
-                mount["readOnly"] = json!(true);
-            }
-            mounts.push(mount);
-        }
+        mounts.extend((0..count).map(|other| run_mount(other, other != index)));
         volumes.push(json!({"name": format!("tekton-internal-run-{index}"), "emptyDir": {}}));
-        mount_unless_taken(container, implicit_mount(("bin", "/tekton/bin", true)));
-        for implicit in IMPLICIT_MOUNTS {
-            mount_unless_taken(container, implicit_mount(implicit));
-        }
+        mount_common(container, creds);
     }
 }
 
-/// Environment of the pod template: it wins over the step's.
-pub fn add_template_env(containers: &mut [Value], env: &[Value]) {
-    if env.is_empty() {
-        return;
+/// Folder of a step's own state.
+pub fn run_mount(index: usize, read_only: bool) -> Value {
+    let mut mount =
+        json!({"name": format!("tekton-internal-run-{index}"), "mountPath": format!("/tekton/run/{index}")});
+    if read_only {
+        mount["readOnly"] = json!(true);
     }
-    for container in containers {
-        let there = list_mut(container, "env");
-        there.extend(env.iter().cloned());
-        object_mut(container);
+    mount
+}
+
+/// Mounts that give way to the container's own on the same path.
+pub fn mount_common(container: &mut Value, creds: &[Value]) {
+    mount_unless_taken(container, implicit_mount(("bin", "/tekton/bin", true)));
+    for implicit in IMPLICIT_MOUNTS {
+        mount_unless_taken(container, implicit_mount(implicit));
+    }
+    for mount in creds {
+        mount_unless_taken(container, mount.clone());
     }
 }

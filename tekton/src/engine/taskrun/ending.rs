@@ -6,79 +6,93 @@ use super::Pass;
 use crate::engine::condition::{self, Truth};
 use crate::engine::decide::{ChildPatch, Key, PatchKind};
 use crate::engine::doc::{list, list_mut, name, namespace, object_mut, text};
-use crate::engine::time::{go_duration, rfc3339};
+use crate::engine::time::{duration, go_duration, parse, rfc3339};
 
 impl Pass<'_> {
     pub(super) fn cancel(&mut self) {
         let run = &self.seen.run;
         let message =
             format!("TaskRun {:?} was cancelled. {}", name(run), text(&run["spec"], "statusMessage"));
-        self.end_early("TaskRunCancelled", &message, true);
+        let message = self.with_previous(message);
+        self.end_early("TaskRunCancelled", &message);
     }
 
     pub(super) fn time_out(&mut self) {
         let within = go_duration(self.timeout_us());
         let message = format!("TaskRun {:?} failed to finish within {within:?}", name(&self.seen.run));
-        self.end_early("TaskRunTimeout", &message, false);
+        let message = self.with_previous(message);
+        self.end_early("TaskRunTimeout", &message);
     }
 
-    /// Images that cannot be pulled and containers that cannot be created end the run.
-    pub(super) fn pull_failed(&mut self, pod: &Value) -> bool {
-        let statuses = list(&pod["status"], "initContainerStatuses").iter();
-        for container in statuses.chain(list(&pod["status"], "containerStatuses")) {
-            let (waiting, full) = (&container["state"]["waiting"], text(container, "name"));
-            let (what, short) = match full.split_once('-') {
-                Some((what @ ("step" | "sidecar"), short)) => (what, short),
-                _ => ("init container", full),
-            };
-            let (run, image, why) =
-                (name(&self.seen.run), text(container, "imageID"), text(waiting, "message"));
-            let (reason, message) = match text(waiting, "reason") {
-                "ImagePullBackOff" => (
-                    "TaskRunImagePullFailed",
-                    format!(
-                        "the {what} {short:?} in TaskRun {run:?} failed to pull the image {image:?}. The pod errored with the message: \"{why}.\""
-                    ),
-                ),
-                "InvalidImageName" => (
-                    "TaskRunImagePullFailed",
-                    format!(
-                        "the {what} {short:?} in TaskRun {run:?} failed to pull the image {image:?}. The pod errored with the message: \"{why}.\""
-                    ),
-                ),
-                "CreateContainerConfigError" | "CreateContainerError" => {
-                    ("CreateContainerConfigError", format!("failed to create container {full:?}: {why}"))
+    /// A run that ends while something held it up says what did.
+    fn with_previous(&self, message: String) -> String {
+        let before = condition::succeeded(&self.status);
+        match text(before, "reason") {
+            "" | "Started" | "Running" => message,
+            reason => format!("{message}\nPrevious status: [{reason}] {}", text(before, "message")),
+        }
+    }
+
+    /// Why the run must end because a container cannot start, as the status of the run tells: reason and message.
+    /// `Err` says how long there is still hope, µs.
+    pub(super) fn stuck(&self, pod: Option<&Value>) -> Option<Result<(&'static str, String), i64>> {
+        let run = name(&self.seen.run);
+        let states = [("step", "steps"), ("sidecar", "sidecars")];
+        let states =
+            states.iter().flat_map(|(what, part)| list(&self.status, part).iter().map(move |s| (what, s)));
+        for (what, state) in states {
+            let (waiting, short) = (&state["waiting"], text(state, "name"));
+            let (image, why) = (text(state, "imageID"), text(waiting, "message"));
+            let unpullable = format!(
+                "the {what} {short:?} in TaskRun {run:?} failed to pull the image {image:?}. The pod errored with the message: \"{why}.\""
+            );
+            let unstartable = format!(
+                "the {what} {short:?} in TaskRun {run:?} failed to start. The pod errored with the message: \"{why}.\""
+            );
+            let (setting, hopeful, ending) = match text(waiting, "reason") {
+                "ImagePullBackOff" => {
+                    ("default-imagepullbackoff-timeout", true, ("TaskRunImagePullFailed", unpullable))
+                }
+                "InvalidImageName" => ("", false, ("TaskRunImagePullFailed", unpullable)),
+                "CreateContainerError" | "CreateContainerConfigError" => {
+                    let hopeful = why.contains("context deadline exceeded");
+                    ("default-create-container-error-timeout", hopeful, ("PodCreationFailed", unstartable))
                 }
                 _ => continue,
             };
-            self.end_early(reason, &message, false);
-            return true;
+            return match self.grace_left_us(pod, setting).filter(|_| hopeful) {
+                Some(left) => Some(Err(left)),
+                None => Some(Ok(ending)),
+            };
         }
-        false
+        None
     }
 
-    fn end_early(&mut self, reason: &str, message: &str, for_good: bool) {
-        let pod = self.pod().cloned();
+    /// What is left of the time that a setting gives a Pod since it could start containers; none when it is over.
+    pub(super) fn grace_left_us(&self, pod: Option<&Value>, setting: &str) -> Option<i64> {
+        let grace = duration(self.config.config_defaults.get(setting)?)?;
+        let conditions = list(&pod?["status"], "conditions").iter();
+        conditions
+            .filter(|c| matches!(text(c, "type"), "Initialized" | "PodReadyToStartContainers"))
+            .filter_map(|c| parse(text(c, "lastTransitionTime")))
+            .map(|since| since + grace - self.now_us)
+            .find(|left| *left > 0)
+    }
+
+    /// Ends the run before its Pod has: the Pod goes, or is told to.
+    pub(super) fn end_early(&mut self, reason: &str, message: &str) {
         let keep =
             self.flag("keep-pod-on-cancel", false) && matches!(reason, "TaskRunCancelled" | "TaskRunTimeout");
-        if let Some(pod) = &pod {
-            let key = Key::new("Pod", namespace(pod), name(pod));
+        if let Some(pod) = self.pod().cloned() {
+            let key = Key::new("Pod", namespace(&pod), name(&pod));
             if keep {
-                let body = json!({"metadata": {"annotations": {"tekton.dev/cancel": "CANCEL"}}});
-                self.decision.patches.push(ChildPatch { key, kind: PatchKind::Merge, body });
+                let body = json!([{"op": "replace", "path": "/metadata/annotations/tekton.dev~1cancel", "value": "CANCEL"}]);
+                self.decision.patches.push(ChildPatch { key, kind: PatchKind::Json, body });
             } else {
                 self.decision.deletes.push(key);
             }
-            self.terminate_steps(reason, name(pod));
+            self.terminate_steps(reason, name(&pod));
         }
-        self.set_failed(reason, message);
-        if !for_good {
-            self.conclude();
-        }
-    }
-
-    /// Fails the run without looking at retries: nothing was tried.
-    pub(super) fn fail(&mut self, reason: &str, message: &str) {
         self.set_failed(reason, message);
     }
 
@@ -94,10 +108,13 @@ impl Pass<'_> {
         if list(&self.status, "steps").is_empty() {
             return;
         }
+        let since = self.status["startTime"].clone();
         for step in list_mut(&mut self.status, "steps") {
             let started = match (&step["running"], &step["waiting"]) {
-                (Value::Object(running), _) => running.get("startedAt").cloned().unwrap_or(json!(now)),
-                (_, Value::Object(_)) => json!(now),
+                (Value::Object(running), _) => {
+                    running.get("startedAt").cloned().unwrap_or_else(|| since.clone())
+                }
+                (_, Value::Object(_)) => since.clone(),
                 _ => continue,
             };
             let message = format!("Step {} terminated as pod {pod} is terminated", text(step, "name"));
@@ -130,7 +147,7 @@ impl Pass<'_> {
         map.insert("retriesStatus".into(), archive);
         list_mut(&mut self.status, "retriesStatus").push(archived);
         condition::set(&mut self.status, Truth::Unknown, "ToBeRetried", &message, self.now_us);
-        self.decision.requeue_after_us = Some(0);
+        self.decision.also_after_us = Some(0);
         self.decision.waits_for = Some("its next attempt".into());
     }
 }
