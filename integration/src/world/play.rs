@@ -389,5 +389,6 @@ fn installation() -> Installation {
         sidecarlogresults_image: image("sidecarlogresults"),
         release: "v1.15.0".into(),
         kubernetes_minor: 33,
+        resolvers: false,
     }
 }
