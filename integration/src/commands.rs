@@ -11,6 +11,7 @@ use crate::server::Server;
 
 pub mod bench;
 pub mod clients;
+pub mod conformance;
 pub mod demo;
 pub mod examples;
 pub mod golden;

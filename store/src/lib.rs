@@ -10,8 +10,11 @@
 pub mod backend;
 mod bells;
 pub mod cell;
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
 pub mod counted;
 pub mod embedded;
+pub mod fault;
 pub mod memory;
 pub mod object;
 pub mod records;

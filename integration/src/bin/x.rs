@@ -47,6 +47,8 @@ enum Command {
         /// Layout of images.
         images: PathBuf,
     },
+    /// Every back end of the store, plain and misbehaving, against what the contract promises.
+    Conformance,
     /// The simulated world: seeds that decide who goes first, what is lost and who dies.
     Sim {
         /// How many seeds.
@@ -80,6 +82,7 @@ fn main() -> ExitCode {
         Command::Raw { containers, images } => {
             commands::bench::raw::measure(&containers, &images).map(|()| true)
         }
+        Command::Conformance => commands::conformance::run(),
         Command::Sim { seeds, seed } => commands::sim::run(seeds, seed),
         Command::Examples { dir, only } => commands::examples::run(
             &dir.unwrap_or_else(|| commands::shared().join("examples")),
