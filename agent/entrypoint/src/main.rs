@@ -8,6 +8,7 @@
 //! **Read in this order:** [`flags`], [`run`], [`wait`], [`child`], [`message`].
 
 mod child;
+mod credentials;
 mod flags;
 mod message;
 mod references;

@@ -63,11 +63,12 @@ impl Message {
     }
 }
 
-/// The compressed form, when it is shorter.
+/// The compressed form, when it is shorter; without padding, which readers refuse.
 fn smaller(text: String) -> String {
     use base64::Engine;
     let mut deflater = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::best());
     let packed = deflater.write_all(text.as_bytes()).and_then(|()| deflater.finish());
-    let packed = packed.map(|p| format!("tknz:{}", base64::engine::general_purpose::STANDARD.encode(p)));
+    let packed =
+        packed.map(|p| format!("tknz:{}", base64::engine::general_purpose::STANDARD_NO_PAD.encode(p)));
     packed.ok().filter(|p| p.len() < text.len()).unwrap_or(text)
 }

@@ -12,13 +12,26 @@ const STEPS: &str = "/tekton/steps";
 /// # Errors
 /// Names the reference that cannot be read.
 pub fn replace(text: &str) -> Result<String, String> {
+    replace_some(text, |_| true)
+}
+
+/// `text` with the references to artifacts replaced: all that is replaced in a script.
+///
+/// # Errors
+/// As [`replace`].
+pub fn replace_artifacts(text: &str) -> Result<String, String> {
+    replace_some(text, |reference| !reference.contains(".results."))
+}
+
+fn replace_some(text: &str, wanted: fn(&str) -> bool) -> Result<String, String> {
     let mut out = String::new();
     let mut rest = text;
     while let Some(start) = rest.find("$(steps.") {
         let Some(length) = rest[start..].find(')') else { break };
         out.push_str(&rest[..start]);
         let reference = &rest[start + 2..start + length];
-        match read(reference)? {
+        let value = if wanted(reference) { read(reference)? } else { None };
+        match value {
             Some(Value::String(value)) => out.push_str(&value),
             Some(value) => out.push_str(&value.to_string()),
             None => out.push_str(&rest[start..=start + length]),

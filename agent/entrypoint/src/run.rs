@@ -1,18 +1,22 @@
 //! One step, from its turn to its end.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
 use crate::child::{self, End, Program};
+use crate::credentials;
 use crate::flags::Flags;
 use crate::message::{Message, kind};
 use crate::references;
 use crate::wait::{Turn, turn};
 
 const RESULTS: &str = "/tekton/results";
+/// Where scripts are placed.
+const SCRIPTS: &str = "/tekton/scripts/";
 const TASK_ARTIFACTS: &str = "/tekton/artifacts/provenance.json";
 
 /// Runs the step and returns the exit code of the container.
@@ -38,6 +42,7 @@ pub fn run(flags: &Flags) -> u8 {
         post(&flags.post_file, ".err");
         return 1;
     }
+    credentials::place(&flags.credentials, credentials::home().as_deref());
     message.add("StartedAt", &now(), kind::INTERNAL);
     let code = match prepared(flags) {
         Ok(Some((words, env))) => perform(flags, &words, &env, &mut message),
@@ -70,7 +75,7 @@ fn prepared(flags: &Flags) -> Result<Prepared, String> {
     if flags.entrypoint.is_empty() {
         words.extend(platform_command()?);
     } else {
-        words.extend(references::expand(&flags.entrypoint)?);
+        words.extend(references::expand(&script(flags)?)?);
     }
     for argument in &flags.args {
         words.extend(references::expand(argument)?);
@@ -85,6 +90,25 @@ fn prepared(flags: &Flags) -> Result<Prepared, String> {
         }
     }
     Ok(Some((words, env)))
+}
+
+/// The step's program; a script that refers to artifacts of earlier steps is written anew, with their values.
+fn script(flags: &Flags) -> Result<String, String> {
+    let program = &flags.entrypoint;
+    if !program.starts_with(SCRIPTS) || flags.step_metadata_dir.is_empty() {
+        return Ok(program.clone());
+    }
+    // What cannot be read, or is no text, refers to nothing.
+    let Ok(text) = fs::read_to_string(program) else { return Ok(program.clone()) };
+    let replaced = references::replace_artifacts(&text)?;
+    if replaced == text {
+        return Ok(program.clone());
+    }
+    let path = format!("{}/script", flags.step_metadata_dir);
+    let written = fs::write(&path, replaced)
+        .and_then(|()| fs::set_permissions(&path, fs::Permissions::from_mode(0o755)));
+    written.map_err(|e| format!("cannot write {path}: {e}"))?;
+    Ok(path)
 }
 
 /// Command of the image for this platform, found out when the Pod was built.
