@@ -230,7 +230,7 @@ pub struct Txn {
 /// A committed transaction.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Committed {
-    /// Revision of each op, in order; ops that write nothing have the transaction's first revision.
+    /// Revision of each op, in order: the commit time, with the ordinal of this op or of the next one that is logged.
     pub revisions: Vec<Revision>,
 }
 
