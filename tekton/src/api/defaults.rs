@@ -163,11 +163,11 @@ fn task_spec(spec: &mut Value) {
 fn pipeline_spec(spec: &mut Value, config: &TenantConfig) {
     each(spec, "params", param_spec);
     for part in ["tasks", "finally"] {
-        each(spec, part, |task| pipeline_task(task, config));
+        each(spec, part, pipeline_task);
     }
 }
 
-fn pipeline_task(task: &mut Value, config: &TenantConfig) {
+fn pipeline_task(task: &mut Value) {
     spell(task, "timeout");
     if let Some(reference) = map(task, "taskRef") {
         let remote = !empty(&reference["resolver"]);
@@ -181,9 +181,6 @@ fn pipeline_task(task: &mut Value, config: &TenantConfig) {
         if !custom {
             task_spec(inner);
         }
-    }
-    if let Some(inner) = map(task, "pipelineSpec") {
-        pipeline_spec(inner, config);
     }
 }
 

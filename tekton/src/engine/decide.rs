@@ -120,6 +120,8 @@ pub struct Decision {
     pub events: Vec<Event>,
     /// Errors that the reference's controller would return, for the log and the goldens.
     pub errors: Vec<String>,
+    /// The errors are of a kind that the reference tries again after.
+    pub errors_pass: bool,
     /// Look again after this long, µs.
     pub requeue_after_us: Option<i64>,
     /// Look again after this long, too, µs: the reference gets there by the write that this decision is.

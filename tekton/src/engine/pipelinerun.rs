@@ -1,173 +1,323 @@
 //! Deciding for a PipelineRun.
 //!
-//! One pass: resolve the pipeline and its tasks, look at the children ([`facts`]), end early where the run says so
-//! ([`ending`]), create what can start ([`children`]), and derive the condition from the counts.
+//! One pass: find the pipeline ([`resolve`]), check that run and pipeline fit ([`check`]), substitute ([`apply`]),
+//! find its tasks and their children ([`tasks`]), see what follows ([`facts`]), create what can start ([`children`]),
+//! and say where the run stands ([`references`], [`results`]). [`ending`] cuts it short.
 
+mod affinity;
+mod apply;
+mod check;
 mod children;
 mod ending;
 mod facts;
+mod matrix;
+mod references;
+mod remote;
 mod resolve;
 mod results;
+mod state;
+mod tasks;
+mod timeouts;
+
+use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
 use crate::api::config::TenantConfig;
+use crate::engine::cel;
 use crate::engine::condition::{self, Truth};
 use crate::engine::decide::{Decision, Event, Installation, Need, Observed, Outcome};
 use crate::engine::doc::{is_empty, list, name, object_mut, text};
-use crate::engine::time::{duration, parse, rfc3339};
+use crate::engine::time::{parse, rfc3339};
 use facts::Facts;
-
-const DEFAULT_TIMEOUT_US: i64 = 3_600_000_000;
+use state::Task;
+use timeouts::Timeouts;
 
 /// Decides what to write for the PipelineRun in `seen`.
-pub fn decide(seen: &Observed, _config: &TenantConfig, _installation: &Installation, now_us: i64) -> Outcome {
-    let mut pass = Pass { seen, now_us, status: seen.run["status"].clone(), decision: Decision::default() };
-    match pass.run() {
-        Ok(()) => pass.finish(),
-        Err(need) => Outcome::Need([need].into()),
+pub fn decide(seen: &Observed, config: &TenantConfig, installation: &Installation, now_us: i64) -> Outcome {
+    let status = seen.run["status"].clone();
+    let mut pass =
+        Pass { seen, config, installation, now_us, status, wake_after_us: None, decision: Decision::default() };
+    match pass.run_once() {
+        Ok(()) | Err(Stop::Done | Stop::Waits) => pass.finish(),
+        Err(Stop::Need(needs)) => Outcome::Need(needs),
     }
+}
+
+/// Why a pass goes no further.
+enum Stop {
+    /// More must be read.
+    Need(BTreeSet<Need>),
+    /// A remote object is not there yet.
+    Waits,
+    /// The run has ended, or there is nothing to do.
+    Done,
 }
 
 /// One look at one run.
 struct Pass<'a> {
     seen: &'a Observed,
+    config: &'a TenantConfig,
+    installation: &'a Installation,
     now_us: i64,
     status: Value,
+    /// In place of what the timeouts say.
+    wake_after_us: Option<i64>,
     decision: Decision,
 }
 
-impl Pass<'_> {
-    fn run(&mut self) -> Result<(), Need> {
-        let run = &self.seen.run;
-        let managed_by = text(&run["spec"], "managedBy");
-        if condition::is_done(&self.status) || !(managed_by.is_empty() || managed_by == "tekton.dev/pipeline")
-        {
+impl<'a> Pass<'a> {
+    fn run(&self) -> &'a Value {
+        &self.seen.run
+    }
+
+    fn flag(&self, name: &str) -> bool {
+        self.config.feature_flags.get(name).is_some_and(|value| value == "true")
+    }
+
+    fn times(&self) -> Timeouts {
+        Timeouts::of(self.run(), &self.status, self.config, self.now_us)
+    }
+
+    fn run_once(&mut self) -> Result<(), Stop> {
+        let spec = &self.run()["spec"];
+        if !matches!(text(spec, "managedBy"), "" | "tekton.dev/pipeline") {
             return Ok(());
         }
-        let pending = text(&run["spec"], "status") == "PipelineRunPending";
+        if condition::is_done(&self.status) {
+            self.clean_up();
+            return Ok(());
+        }
+        let pending = text(spec, "status") == "PipelineRunPending";
         if !pending {
             self.begin();
         } else if condition::succeeded(&self.status).is_null() {
             self.event("Normal", "Started", "");
         }
-        let Some(pipeline) = self.pipeline()? else { return Ok(()) };
+        self.name_label();
+        if text(spec, "status") == "Cancelled" {
+            self.cancel();
+            return Ok(());
+        }
         if pending {
-            let message = format!("PipelineRun {:?} is pending", name(run));
-            condition::set(&mut self.status, Truth::Unknown, "PipelineRunPending", &message, self.now_us);
+            let message = format!("PipelineRun {:?} is pending", name(self.run()));
+            self.set_condition(Truth::Unknown, "PipelineRunPending", &message);
             self.decision.waits_for = Some("spec.status PipelineRunPending to be removed".into());
             return Ok(());
         }
-        if text(&run["spec"], "status") == "Cancelled" {
-            self.cancel(&pipeline);
+        if self.times().long_overdue() {
+            self.end_overdue();
             return Ok(());
         }
-        let Some(spec) = self.prepared(&pipeline)? else { return Ok(()) };
-        self.tasks_exist(&spec)?;
-        if condition::is_done(&self.status) {
-            return Ok(());
-        }
-        self.advance(&spec);
-        Ok(())
+        self.reconcile()
     }
 
     fn begin(&mut self) {
         if is_empty(&self.status, "startTime") {
-            let created = parse(text(&self.seen.run["metadata"], "creationTimestamp")).unwrap_or(i64::MIN);
+            let created = parse(text(&self.run()["metadata"], "creationTimestamp")).unwrap_or(i64::MIN);
             object_mut(&mut self.status).insert("startTime".into(), json!(rfc3339(self.now_us.max(created))));
-            condition::set(&mut self.status, Truth::Unknown, "Started", "", self.now_us);
+            self.set_condition(Truth::Unknown, "Started", "");
             self.event("Normal", "Started", "");
         }
     }
 
-    /// Moves the run on: starts what can start, and says where it stands.
-    fn advance(&mut self, spec: &Value) {
+    fn reconcile(&mut self) -> Result<(), Stop> {
+        let found = self.pipeline()?;
+        let first = is_empty(&self.status, "pipelineSpec");
+        if first {
+            // Also a run that does not fit its pipeline shows it.
+            object_mut(&mut self.status).insert("pipelineSpec".into(), found.spec.clone());
+            self.run_fits(&found.spec, &found.name)?;
+        }
+        let spec = apply::pipeline(&found.spec, self.run(), &found.name);
         object_mut(&mut self.status).insert("pipelineSpec".into(), spec.clone());
-        let status = self.status.clone();
-        let mut facts = Facts::new(self.seen, spec, &status, self.now_us);
-        if facts.timed_out_as_a_whole() {
-            self.time_out(&facts);
+        let tasks = self.tasks(&spec, &found.name)?;
+        self.tasks_fit(&tasks, first.then_some(&found.spec))?;
+        let mut facts = Facts::new(self.run(), &spec, tasks, self.times());
+        self.programs_run(&facts.tasks)?;
+        if facts.before_the_first() {
+            self.references_fit(&spec, &facts.tasks)?;
+            self.claims();
+        }
+        self.advance(&mut facts)?;
+        self.conclude(&mut facts, &spec);
+        Ok(())
+    }
+
+    /// CEL programs in when expressions of tasks that have not started must run.
+    fn programs_run(&mut self, tasks: &[Task]) -> Result<(), Stop> {
+        for when in tasks.iter().filter(|t| !t.has_children()).flat_map(|t| list(&t.entry, "when")) {
+            let program = text(when, "cel");
+            if program.is_empty() {
+                continue;
+            }
+            if let Err(error) = cel::evaluate(program) {
+                let message =
+                    format!("[User error] Error evaluating CEL {}: {error}", name(self.run()));
+                return Err(self.refuse_as_is("CELEvaluationFailed", &message, &error));
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves the run on: stops what must stop, and starts what can start.
+    fn advance(&mut self, facts: &mut Facts) -> Result<(), Stop> {
+        if facts.gracefully_cancelled() {
+            self.cancel_gracefully(&facts.running(false));
+        }
+        if !facts.times.finally_has_begun() && facts.times.tasks_timed_out() {
+            self.time_out_children(&facts.running(false));
+        } else if facts.times.finally_timed_out() {
+            self.time_out_children(&facts.running(true));
+        }
+        let queue = match facts.queue() {
+            Ok(queue) => queue,
+            Err(error) => {
+                // The reference gives up this pass and writes nothing; a child's end makes it look again.
+                self.status = keep_started(&self.status, &self.run()["status"]);
+                self.decision.errors.push(error);
+                self.decision.waits_for = Some(facts.waits_for());
+                self.wake_after_us = Some(i64::MAX);
+                return Err(Stop::Done);
+            }
+        };
+        for at in &queue {
+            self.resolve_results(facts, *at);
+        }
+        facts.look_again();
+        for at in facts.finally_queue() {
+            let states = facts.states();
+            let entry = &mut facts.tasks[at].entry;
+            put_states(entry, &states);
+            if let Ok(found) = results::resolve(&facts.tasks[at].entry, &facts.tasks) {
+                results::put(&mut facts.tasks[at].entry, &found);
+                self.finally_begins(facts);
+            }
+        }
+        facts.look_again();
+        self.programs_run(&facts.tasks)?;
+        let finally = facts.finally_queue();
+        for at in queue.into_iter().chain(finally) {
+            self.start(facts, at);
+        }
+        facts.look_again();
+        if facts.times.pipeline_timed_out() {
+            let (tasks, finally) = (facts.running(false), facts.running(true));
+            self.time_out_children(&tasks);
+            self.time_out_children(&finally);
+        }
+        Ok(())
+    }
+
+    /// Puts results into a task that is about to start; one that its producer owes stops the pipeline.
+    fn resolve_results(&mut self, facts: &mut Facts, at: usize) {
+        match results::resolve(&facts.tasks[at].entry, &facts.tasks) {
+            Ok(found) => results::put(&mut facts.tasks[at].entry, &found),
+            Err(missing) if facts.skip(at).is_none() => {
+                let task = facts.tasks[at].name.clone();
+                let gave_nothing =
+                    facts.tasks.iter().any(|t| t.name == missing.task && t.succeeded());
+                let why = if gave_nothing {
+                    format!(
+                        "task {:?} completed successfully but did not emit the result {:?}, which is referenced by task {task:?}",
+                        missing.task, missing.result
+                    )
+                } else {
+                    format!(
+                        "Invalid task result reference: Could not find result with name {} for pipeline task {}",
+                        missing.result, missing.task
+                    )
+                };
+                self.event(
+                    "Warning",
+                    "ResultValidationFailed",
+                    &format!("Task {task:?} failed result validation: {why}"),
+                );
+                facts.invalid.insert(task, why);
+                facts.look_again();
+            }
+            Err(_) => {}
+        }
+    }
+
+    fn finally_begins(&mut self, facts: &mut Facts) {
+        if is_empty(&self.status, "finallyStartTime") {
+            object_mut(&mut self.status).insert("finallyStartTime".into(), json!(rfc3339(self.now_us)));
+        }
+        facts.times.finally_begins();
+    }
+
+    fn start(&mut self, facts: &mut Facts, at: usize) {
+        let task = &facts.tasks[at];
+        if task.has_children() || facts.invalid.contains_key(&task.name) || facts.skip(at).is_some() {
             return;
         }
-        if facts.gracefully_cancelled() {
-            self.cancel_children(&facts.running_dag(), "cancelled");
-        } else if facts.tasks_timed_out() {
-            self.cancel_children(&facts.running_dag(), "timed out");
-        } else if facts.finally_timed_out() {
-            self.cancel_children(&facts.running_finally(), "timed out");
+        if !task.finally && facts.stopping() {
+            return;
         }
-        let mut ready = facts.runnable();
-        if facts.dag_done() && facts.has_finally() {
-            if is_empty(&self.status, "finallyStartTime") && !facts.runnable_finally().is_empty() {
-                object_mut(&mut self.status).insert("finallyStartTime".into(), json!(rfc3339(self.now_us)));
-            }
-            ready.extend(facts.runnable_finally());
-        }
-        for task in ready {
-            if let Some(child) = self.child(&facts, &task) {
-                facts.scheduled(&task, &child);
-                self.decision.creates.push(child);
-            }
-            if condition::is_done(&self.status) {
-                return;
-            }
-        }
-        self.show(&facts);
-        self.conclude(&facts, spec);
+        let mut task = task.clone();
+        task.names = tasks::new_names(name(self.run()), &task);
+        task.children = self.children(facts, &task);
+        self.decision.creates.extend(task.children.iter().cloned());
+        facts.tasks[at] = task;
+        facts.look_again();
     }
 
-    /// Children and skipped tasks, as the status lists them.
-    fn show(&mut self, facts: &Facts) {
-        let children = facts.child_references(list(&self.status, "childReferences"));
-        if !children.is_empty() {
-            object_mut(&mut self.status).insert("childReferences".into(), Value::Array(children));
-        }
-        let skipped = facts.skipped_list();
-        if skipped.is_empty() {
-            object_mut(&mut self.status).remove("skippedTasks");
-        } else {
-            object_mut(&mut self.status).insert("skippedTasks".into(), Value::Array(skipped));
-        }
-    }
-
-    fn conclude(&mut self, facts: &Facts, spec: &Value) {
+    fn conclude(&mut self, facts: &mut Facts, spec: &Value) {
         let (truth, reason, message) = facts.condition();
+        self.set_condition(truth, reason, &message);
+        self.list("childReferences", references::children(facts));
+        facts.look_again();
+        self.list("skippedTasks", references::skipped(facts));
         if truth == Truth::Unknown {
-            condition::set(&mut self.status, truth, reason, &message, self.now_us);
             self.decision.waits_for = Some(facts.waits_for());
             return;
         }
-        let found = results::of_pipeline(spec, facts);
-        match found {
-            Ok(results) => {
-                if !results.is_empty() {
-                    object_mut(&mut self.status).insert("results".into(), Value::Array(results));
-                }
-                condition::set(&mut self.status, truth, reason, &message, self.now_us);
-            }
-            Err(missing) if truth == Truth::True => {
-                let message = format!(
-                    "Failed to get PipelineResult from TaskRun Results for PipelineRun {}: invalid pipelineresults [{}], the referenced results don't exist",
-                    name(&self.seen.run),
-                    missing.join(" ")
-                );
-                condition::set(
-                    &mut self.status,
-                    Truth::False,
-                    "CouldntGetPipelineResult",
-                    &message,
-                    self.now_us,
-                );
-            }
-            Err(_) => condition::set(&mut self.status, truth, reason, &message, self.now_us),
-        }
         object_mut(&mut self.status).insert("completionTime".into(), json!(rfc3339(self.now_us)));
+        let (found, invalid) = results::of_pipeline(list(spec, "results"), facts);
+        self.list("results", found);
+        if !invalid.is_empty() {
+            let error = format!(
+                "invalid pipelineresults [{}], the referenced results don't exist",
+                invalid.join(" ")
+            );
+            let message = format!(
+                "Failed to get PipelineResult from TaskRun Results for PipelineRun {}: {error}",
+                name(self.run())
+            );
+            self.set_condition(Truth::False, "CouldntGetPipelineResult", &message);
+            self.decision.errors.push(error);
+            self.decision.errors_pass = true;
+        }
+    }
+
+    /// Writes a list of the status; an empty one is left out.
+    fn list(&mut self, key: &str, items: Vec<Value>) {
+        if items.is_empty() {
+            object_mut(&mut self.status).remove(key);
+        } else {
+            object_mut(&mut self.status).insert(key.into(), Value::Array(items));
+        }
+    }
+
+    fn set_condition(&mut self, truth: Truth, reason: &str, message: &str) {
+        condition::set(&mut self.status, truth, reason, message, self.now_us);
     }
 
     fn fail(&mut self, reason: &str, message: &str, error: &str) {
-        condition::set(&mut self.status, Truth::False, reason, message, self.now_us);
+        self.set_condition(Truth::False, reason, message);
         object_mut(&mut self.status).insert("completionTime".into(), json!(rfc3339(self.now_us)));
         self.decision.errors.push(error.to_owned());
+    }
+
+    /// The user's mistake ends the run.
+    fn refuse(&mut self, reason: &str, message: &str, error: &str) -> Stop {
+        self.refuse_as_is(reason, &format!("[User error] {message}"), error)
+    }
+
+    fn refuse_as_is(&mut self, reason: &str, message: &str, error: &str) -> Stop {
+        self.fail(reason, message, error);
+        Stop::Done
     }
 
     fn event(&mut self, kind: &'static str, reason: &str, message: &str) {
@@ -176,7 +326,8 @@ impl Pass<'_> {
 
     fn finish(mut self) -> Outcome {
         if !condition::is_done(&self.status) && !is_empty(&self.status, "startTime") {
-            self.decision.requeue_after_us = self.wake_after();
+            let wake = self.wake_after_us.or_else(|| self.times().wake_after_us());
+            self.decision.requeue_after_us = wake.filter(|us| *us < i64::MAX && !self.decision.errors_pass);
         }
         let (before, after) =
             (condition::succeeded(&self.seen.run["status"]), condition::succeeded(&self.status).clone());
@@ -197,27 +348,27 @@ impl Pass<'_> {
         }
         Outcome::Decision(Box::new(self.decision))
     }
+}
 
-    /// Until the next timeout: that of the tasks, of the run as a whole, or of the finally tasks.
-    fn wake_after(&self) -> Option<i64> {
-        let timeouts = &self.seen.run["spec"]["timeouts"];
-        let whole = duration(text(timeouts, "pipeline")).unwrap_or(DEFAULT_TIMEOUT_US);
-        let start = parse(text(&self.status, "startTime"))?;
-        let elapsed = self.now_us - start;
-        let tasks = duration(text(timeouts, "tasks")).filter(|t| *t > 0);
-        let finally_start = parse(text(&self.status, "finallyStartTime"));
-        let mut left = Vec::new();
-        if whole > 0 {
-            left.push(whole - elapsed);
+/// The status that a pass began with, and that the run has started.
+fn keep_started(now: &Value, before: &Value) -> Value {
+    let mut out = before.clone();
+    for key in ["startTime", "pipelineSpec", "conditions"] {
+        if out[key].is_null() && !now[key].is_null() {
+            object_mut(&mut out).insert(key.into(), now[key].clone());
         }
-        if let (Some(tasks), None) = (tasks, finally_start) {
-            left.push(tasks - elapsed);
+    }
+    out
+}
+
+/// States of tasks go into params, when expressions, display name and reference of a finally task.
+fn put_states(entry: &mut Value, states: &crate::engine::substitution::Replacements) {
+    let matrix = object_mut(entry).remove("matrix");
+    let workspaces = object_mut(entry).remove("workspaces");
+    results::put(entry, states);
+    for (key, kept) in [("matrix", matrix), ("workspaces", workspaces)] {
+        if let Some(kept) = kept {
+            object_mut(entry).insert(key.into(), kept);
         }
-        if let (Some(limit), Some(begun)) =
-            (duration(text(timeouts, "finally")).filter(|t| *t > 0), finally_start)
-        {
-            left.push(begun + limit - self.now_us);
-        }
-        left.into_iter().filter(|l| *l > 0).min()
     }
 }

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::pod::{START_US, World, config, installation};
 use super::taskrun_status::merge;
 use super::{Outcomes, compare, files};
+use crate::engine::condition;
 use crate::engine::decide::{Decision, Need, Observed, Outcome, PatchKind};
 use crate::engine::doc::{list, name, namespace, object_mut, text};
 use crate::engine::pipelinerun;
@@ -52,6 +53,7 @@ impl<'a> Replay<'a> {
                 object_mut(&mut wanted).remove(gone);
             }
             let seen = self.settle()?;
+            once(&mut wanted);
             if let Some(found) = compare::difference(&compare::normal(&wanted), &compare::normal(&seen)) {
                 return Err(format!("event {index} ({}): {found}", text(event, "op")));
             }
@@ -82,6 +84,13 @@ impl<'a> Replay<'a> {
             "deleteChild" => {
                 let gone = name(self.child_mut(event)?).to_owned();
                 self.world.objects.retain(|o| name(o) != gone);
+            }
+            "resolve" => {
+                let index = event["index"].as_u64().unwrap_or(0) as usize;
+                let requests = self.world.objects.iter_mut().filter(|o| text(o, "kind") == "ResolutionRequest");
+                let mut open: Vec<_> = requests.filter(|o| !condition::is_done(&o["status"])).collect();
+                open.sort_by(|a, b| name(a).cmp(name(b)));
+                open.into_iter().nth(index).ok_or("there is no such request")?["status"] = event["status"].clone();
             }
             "patch" => merge(&mut self.run, &event["patch"]),
             "advance" => self.now_us += duration(text(event, "duration")).ok_or("no duration")?,
@@ -120,11 +129,15 @@ impl<'a> Replay<'a> {
         for _ in 0..20 {
             let decision = self.decide()?;
             events.extend(decision.events.iter().map(|e| format!("{} {} {}", e.kind, e.reason, e.message)));
-            errors.extend(decision.errors.iter().cloned());
+            errors.extend(decision.errors.iter().map(|error| match decision.errors_pass {
+                true => json!({"message": error}),
+                false => json!({"message": error, "permanent": true}),
+            }));
             let changed = decision.status.is_some()
                 || decision.metadata.is_some()
                 || !decision.creates.is_empty()
-                || !decision.patches.is_empty();
+                || !decision.patches.is_empty()
+                || !decision.deletes.is_empty();
             self.write(&decision, &mut actions);
             if changed {
                 continue;
@@ -138,15 +151,18 @@ impl<'a> Replay<'a> {
                 (text(a, "resource").to_owned(), text(a, "verb").to_owned(), object)
             });
             let mut status = self.run["status"].clone();
-            object_mut(&mut status).remove("provenance");
+            if let Some(provenance) = object_mut(&mut status).get_mut("provenance") {
+                object_mut(provenance).remove("featureFlags");
+            }
             if !status["pipelineSpec"].is_null() && status["pipelineSpec"] == self.last_spec {
                 status["pipelineSpec"] = json!("(unchanged)");
             } else {
                 self.last_spec = status["pipelineSpec"].clone();
             }
             let mut seen = json!({"status": status, "events": events, "actions": actions});
+            errors.dedup();
             if !errors.is_empty() {
-                seen["errors"] = errors.iter().map(|e| json!({"message": e, "permanent": true})).collect();
+                seen["errors"] = Value::from(errors);
             }
             if let Some(after) = decision.requeue_after_us {
                 seen["requeueAfter"] = json!(go_duration(after));
@@ -160,8 +176,11 @@ impl<'a> Replay<'a> {
         for object in &decision.creates {
             let resource = format!("{}s", text(object, "kind").to_lowercase());
             let mut shown = object.clone();
-            for gone in ["apiVersion", "kind"] {
-                object_mut(&mut shown).remove(gone);
+            // The reference says the type only of objects that it handles without a client of their own.
+            if !matches!(text(object, "kind"), "StatefulSet" | "ResolutionRequest") {
+                for gone in ["apiVersion", "kind"] {
+                    object_mut(&mut shown).remove(gone);
+                }
             }
             actions.push(json!({"verb": "create", "resource": resource, "object": shown}));
             let mut object = object.clone();
@@ -184,6 +203,11 @@ impl<'a> Replay<'a> {
                 }
             }
         }
+        for key in &decision.deletes {
+            let resource = format!("{}s", key.kind.to_lowercase());
+            actions.push(json!({"verb": "delete", "resource": resource, "name": key.name}));
+            self.world.objects.retain(|o| !(text(o, "kind") == key.kind && name(o) == key.name));
+        }
         if let Some(status) = &decision.status {
             self.run["status"] = status.clone();
         }
@@ -197,4 +221,15 @@ impl<'a> Replay<'a> {
             self.run["metadata"]["annotations"] = json!(update.annotations);
         }
     }
+}
+
+/// A patch that is repeated says nothing new: the reference asks a child again on every look, the engine once.
+fn once(step: &mut Value) {
+    let Some(actions) = step["actions"].as_array_mut() else { return };
+    let mut seen: Vec<Value> = Vec::new();
+    actions.retain(|action| {
+        let repeated = action["verb"] == "patch" && seen.contains(action);
+        seen.push(action.clone());
+        !repeated
+    });
 }

@@ -1,196 +1,203 @@
 //! The objects that a run creates for its tasks.
 
+mod bindings;
+
 use serde_json::{Value, json};
 
-use super::Pass;
 use super::facts::Facts;
+use super::state::{Kind, Task};
+use super::{Pass, affinity, apply, matrix, results};
 use crate::engine::doc::{is_empty, list, name, namespace, object_mut, set, strings, text, uid};
-use crate::engine::names::child_name;
+use crate::engine::pod;
 use crate::engine::substitution::Replacements;
-use crate::engine::{params, pod};
 
 impl Pass<'_> {
-    /// The TaskRun of a task that can start now; `None` when that is impossible, and the run has failed.
-    pub(super) fn child(&mut self, facts: &Facts, task_name: &str) -> Option<Value> {
-        let task = facts.task(task_name);
-        if facts.broken_promise(task_name).is_some() {
-            return None;
+    /// The children of a task that can start now: one, or one for each combination of its matrix.
+    pub(super) fn children(&self, facts: &Facts, task: &Task) -> Vec<Value> {
+        let mut entry = task.entry.clone();
+        let sizes = sizes(&entry, facts);
+        apply::at_start(&mut entry, sizes);
+        let combinations = matrix::fan_out(&entry["matrix"]);
+        let (bindings, shared) = self.bindings(&entry, task);
+        let assistant = self.assistant_of(shared.as_deref());
+        let spec = match task.kind {
+            Kind::Task => self.task_spec(&entry, &results::propagated(&facts.tasks)),
+            Kind::Custom => custom_spec(&entry),
+            Kind::Pipeline => pipeline_spec(&entry),
+        };
+        let child = |index: usize, child_name: &String| {
+            let mut params = combinations.get(index).cloned().unwrap_or_default();
+            params.extend(list(&entry, "params").iter().cloned());
+            let mut spec = spec.clone();
+            if !params.is_empty() {
+                spec["params"] = Value::Array(params);
+            }
+            if !bindings.is_empty() {
+                spec["workspaces"] = Value::Array(bindings.clone());
+            }
+            self.specifics(&mut spec, task);
+            let mut child = json!({
+                "apiVersion": task.kind.api_version(),
+                "kind": task.kind.child(),
+                "metadata": self.metadata(&entry, task, assistant.as_deref()),
+                "spec": spec,
+            });
+            child["metadata"]["name"] = json!(child_name);
+            match task.kind {
+                Kind::Task => child["status"] = json!({"podName": ""}),
+                Kind::Custom => child["status"] = json!({"extraFields": null}),
+                Kind::Pipeline => {}
+            }
+            child
+        };
+        task.names.iter().enumerate().map(|(index, name)| child(index, name)).collect()
+    }
+
+    fn task_spec(&self, entry: &Value, propagated: &Replacements) -> Value {
+        let mut out = json!({});
+        if entry["taskSpec"].is_null() {
+            out["taskRef"] = entry["taskRef"].clone();
+        } else {
+            let mut spec = entry["taskSpec"].clone();
+            for gone in ["metadata", "apiVersion", "kind", "spec"] {
+                object_mut(&mut spec).remove(gone);
+            }
+            apply::spec(&mut spec, propagated);
+            out["taskSpec"] = spec;
         }
-        let mut spec = task.spec.clone();
-        let replacements = facts.replacements(task.finally);
-        for part in ["params", "displayName", "workspaces", "taskRef"] {
-            if let Some(value) = object_mut(&mut spec).get_mut(part) {
-                match part {
-                    "params" => params::apply(value.as_array_mut()?, &replacements),
-                    _ => replacements.document(value, &[]),
+        limits(&mut out, entry);
+        out
+    }
+
+    /// What the run, and its `taskRunSpecs`, say of a task.
+    fn specifics(&self, out: &mut Value, task: &Task) {
+        let template = &self.run()["spec"]["taskRunTemplate"];
+        let nothing = Value::Null;
+        let specific = self.task_run_spec(&task.name).unwrap_or(&nothing);
+        let account = match text(specific, "serviceAccountName") {
+            "" => template["serviceAccountName"].clone(),
+            own => json!(own),
+        };
+        let mut pod = template["podTemplate"].clone();
+        if let Some(own) = specific["podTemplate"].as_object() {
+            object_mut(&mut pod).extend(own.clone());
+        }
+        match task.kind {
+            Kind::Pipeline => {
+                let mut inherited = json!({});
+                set(&mut inherited, "serviceAccountName", account);
+                set(&mut inherited, "podTemplate", pod);
+                out["taskRunTemplate"] = inherited;
+            }
+            Kind::Custom => {
+                set(out, "serviceAccountName", account);
+                set(out, "timeout", specific["timeout"].clone());
+            }
+            Kind::Task => {
+                set(out, "serviceAccountName", account);
+                set(out, "podTemplate", pod);
+                for field in ["stepSpecs", "sidecarSpecs", "computeResources", "timeout"] {
+                    if !is_empty(specific, field) {
+                        out[field] = specific[field].clone();
+                    }
                 }
             }
         }
-        let run = &self.seen.run;
-        let mut child = json!({
-            "apiVersion": "tekton.dev/v1",
-            "kind": "TaskRun",
-            "metadata": self.metadata(&spec, task_name, task.finally),
-            "spec": {"serviceAccountName": run["spec"]["taskRunTemplate"]["serviceAccountName"]},
-            "status": {"podName": ""},
-        });
-        let out = &mut child["spec"];
-        if !is_empty(&spec, "params") {
-            out["params"] = spec["params"].clone();
-        }
-        if spec["taskSpec"].is_null() {
-            out["taskRef"] = spec["taskRef"].clone();
-        } else {
-            out["taskSpec"] = embedded(&spec, &replacements);
-        }
-        if let Some(retries) = spec["retries"].as_u64().filter(|r| *r > 0) {
-            out["retries"] = json!(retries);
-        }
-        if !text(&spec, "timeout").is_empty() {
-            out["timeout"] = spec["timeout"].clone();
-        }
-        set(out, "podTemplate", run["spec"]["taskRunTemplate"]["podTemplate"].clone());
-        let workspaces = self.workspaces(&spec);
-        if !workspaces.is_empty() {
-            out["workspaces"] = Value::Array(workspaces);
-        }
-        self.specifics(out, task_name);
-        Some(child)
     }
 
-    /// What `taskRunSpecs` says of a task.
-    fn specifics(&self, out: &mut Value, task_name: &str) {
-        let Some(specific) = self.task_run_spec(task_name) else { return };
-        for field in ["serviceAccountName", "stepSpecs", "sidecarSpecs", "computeResources", "timeout"] {
-            if !is_empty(specific, field) {
-                out[field] = specific[field].clone();
-            }
-        }
-        if let Some(template) = specific["podTemplate"].as_object() {
-            let mut merged = out.get("podTemplate").and_then(Value::as_object).cloned().unwrap_or_default();
-            merged.extend(template.clone());
-            out["podTemplate"] = Value::Object(merged);
-        }
+    fn task_run_spec(&self, task: &str) -> Option<&Value> {
+        list(&self.run()["spec"], "taskRunSpecs").iter().find(|s| text(s, "pipelineTaskName") == task)
     }
 
-    fn task_run_spec(&self, task_name: &str) -> Option<&Value> {
-        list(&self.seen.run["spec"], "taskRunSpecs").iter().find(|s| text(s, "pipelineTaskName") == task_name)
-    }
-
-    fn metadata(&self, spec: &Value, task_name: &str, finally: bool) -> Value {
-        let run = &self.seen.run;
-        let inner = &spec["taskSpec"]["metadata"];
+    fn metadata(&self, entry: &Value, task: &Task, assistant: Option<&str>) -> Value {
+        let run = self.run();
         let of = |value: &Value, key: &str| strings(&json!({"metadata": value}), key);
-        let mut labels = of(inner, "labels");
-        let mut annotations = of(inner, "annotations");
+        let inner = match task.kind {
+            Kind::Task => &entry["taskSpec"]["metadata"],
+            Kind::Custom | Kind::Pipeline => &Value::Null,
+        };
+        let (mut labels, mut annotations) = (of(inner, "labels"), of(inner, "annotations"));
         let update = self.decision.metadata.as_ref();
         labels.extend(update.map_or_else(|| strings(run, "labels"), |m| m.labels.clone()));
         annotations.extend(update.map_or_else(|| strings(run, "annotations"), |m| m.annotations.clone()));
-        if let Some(specific) = self.task_run_spec(task_name) {
+        if let Some(specific) = self.task_run_spec(&task.name).filter(|_| task.kind == Kind::Task) {
             labels.extend(of(&specific["metadata"], "labels"));
             annotations.extend(of(&specific["metadata"], "annotations"));
         }
         for (key, value) in [
             ("tekton.dev/pipelineRun", name(run)),
             ("tekton.dev/pipelineRunUID", uid(run)),
-            ("tekton.dev/pipelineTask", task_name),
-            ("tekton.dev/memberOf", if finally { "finally" } else { "tasks" }),
+            ("tekton.dev/pipelineTask", task.name.as_str()),
+            ("tekton.dev/memberOf", if task.finally { "finally" } else { "tasks" }),
         ] {
             labels.insert(key.into(), value.to_owned());
         }
-        if text(spec, "onError") == "continue" {
+        let inner_pipeline = text(&entry["pipelineRef"], "name");
+        if !inner_pipeline.is_empty() {
+            labels.insert("tekton.dev/pipeline".into(), inner_pipeline.to_owned());
+        }
+        if task.ignores_failure() {
             annotations.insert("pipeline.tekton.dev/pipeline-task-on-error".into(), "continue".into());
         }
+        if let Some(assistant) = assistant.filter(|_| task.kind != Kind::Pipeline) {
+            annotations.insert(affinity::ANNOTATION.into(), assistant.to_owned());
+        }
         json!({
-            "name": child_name(name(run), &format!("-{task_name}")),
             "namespace": namespace(run),
             "labels": labels,
             "annotations": annotations,
             "ownerReferences": [pod::owner(run)],
         })
     }
+}
 
-    /// Bindings of the workspaces that a task uses.
-    fn workspaces(&self, spec: &Value) -> Vec<Value> {
-        let bound = list(&self.seen.run["spec"], "workspaces");
-        let mut wanted: Vec<Value> = list(spec, "workspaces").to_vec();
-        // An embedded task that refers to a workspace of the run gets it without a declaration.
-        let text_of_task = spec["taskSpec"].to_string();
-        for binding in bound {
-            let name = text(binding, "name");
-            let used = text_of_task.contains(&format!("$(workspaces.{name}."));
-            if used && !wanted.iter().any(|w| text(w, "name") == name) {
-                wanted.push(json!({"name": name}));
-            }
-        }
-        let mut out = Vec::new();
-        for wish in &wanted {
-            let pipeline_name = match text(wish, "workspace") {
-                "" => text(wish, "name"),
-                name => name,
-            };
-            let Some(binding) = bound.iter().find(|b| text(b, "name") == pipeline_name) else { continue };
-            let mut binding = binding.clone();
-            binding["name"] = wish["name"].clone();
-            let sub_path: Vec<_> = [text(&binding, "subPath"), text(wish, "subPath")]
-                .into_iter()
-                .filter(|p| !p.is_empty())
-                .collect();
-            if !sub_path.is_empty() {
-                binding["subPath"] = json!(sub_path.join("/"));
-            }
-            if !binding["volumeClaimTemplate"].is_null() {
-                let claim = crate::engine::claims::name(
-                    &binding["volumeClaimTemplate"],
-                    pipeline_name,
-                    &self.seen.run,
-                );
-                object_mut(&mut binding).remove("volumeClaimTemplate");
-                binding["persistentVolumeClaim"] = json!({"claimName": claim});
-            }
-            out.push(binding);
-        }
-        out
+/// Retries and timeout, as the entry has them.
+fn limits(out: &mut Value, entry: &Value) {
+    if let Some(retries) = entry["retries"].as_u64().filter(|r| *r > 0) {
+        out["retries"] = json!(retries);
     }
-
-    /// Claims that the run's workspaces ask for and that are not there yet.
-    pub(super) fn claims(&mut self) {
-        for binding in list(&self.seen.run["spec"], "workspaces") {
-            let template = &binding["volumeClaimTemplate"];
-            if template.is_null() {
-                continue;
-            }
-            let claim = crate::engine::claims::claim(template, text(binding, "name"), &self.seen.run);
-            let there = self
-                .seen
-                .owned
-                .iter()
-                .any(|o| text(o, "kind") == "PersistentVolumeClaim" && name(o) == name(&claim));
-            if !there {
-                self.decision.creates.push(claim);
-            }
-        }
+    if !is_empty(entry, "timeout") {
+        out["timeout"] = entry["timeout"].clone();
     }
 }
 
-/// An embedded task: its own params, and results of earlier tasks, are put into it, as the pipeline's params
-/// already are.
-fn embedded(task: &Value, results: &Replacements) -> Value {
-    let mut out = task["taskSpec"].clone();
-    for gone in ["metadata", "apiVersion", "kind", "spec"] {
-        object_mut(&mut out).remove(gone);
-    }
-    let mut replacements = Replacements::default();
-    let declared: Vec<_> = list(&out, "params").iter().map(|p| text(p, "name").to_owned()).collect();
-    for (name, value) in params::values(list(&out, "params"), list(task, "params")) {
-        if declared.contains(&name) {
-            params::replace(&mut replacements, &name, &value);
+fn custom_spec(entry: &Value) -> Value {
+    let mut out = json!({});
+    if entry["taskSpec"].is_null() {
+        out["customRef"] = entry["taskRef"].clone();
+    } else {
+        let embedded = &entry["taskSpec"];
+        let mut spec = json!({"apiVersion": embedded["apiVersion"], "kind": embedded["kind"]});
+        for field in ["metadata", "spec"] {
+            set(&mut spec, field, embedded[field].clone());
         }
+        out["customSpec"] = spec;
     }
-    replacements.extend(results.clone());
-    for part in ["steps", "sidecars", "stepTemplate", "volumes", "workspaces"] {
-        if let Some(value) = object_mut(&mut out).get_mut(part) {
-            replacements.document(value, &["computeResources"]);
+    limits(&mut out, entry);
+    out
+}
+
+fn pipeline_spec(entry: &Value) -> Value {
+    let mut out = json!({});
+    set(&mut out, "pipelineRef", entry["pipelineRef"].clone());
+    set(&mut out, "pipelineSpec", entry["pipelineSpec"].clone());
+    if !is_empty(entry, "timeout") {
+        out["timeouts"] = json!({"pipeline": entry["timeout"]});
+    }
+    out
+}
+
+/// `tasks.T.matrix.length` and `tasks.T.matrix.R.length`, for all matrices.
+fn sizes(entry: &Value, facts: &Facts) -> Replacements {
+    let mut out = Replacements::default();
+    if !entry["params"].to_string().contains(".matrix.") {
+        return out;
+    }
+    for task in facts.tasks.iter().filter(|t| t.is_matrixed()) {
+        let count = matrix::count(&task.entry["matrix"]);
+        out.strings.insert(format!("tasks.{}.matrix.length", task.name), count.to_string());
+        for (result, values) in results::aggregate(task) {
+            out.strings.insert(format!("tasks.{}.matrix.{result}.length", task.name), values.len().to_string());
         }
     }
     out

@@ -3,73 +3,92 @@
 use serde_json::{Value, json};
 
 use super::Pass;
-use super::facts::Facts;
+use super::state::TIMED_OUT;
 use crate::engine::condition::{self, Truth};
 use crate::engine::decide::{ChildPatch, Key, PatchKind};
 use crate::engine::doc::{name, namespace, object_mut, text};
-use crate::engine::time::{duration, go_duration, rfc3339};
+use crate::engine::time::{go_duration, rfc3339};
+
+/// What a cancelled child is told when its run was cancelled.
+const CANCELLED: &str = "has been cancelled.";
 
 impl Pass<'_> {
-    /// `spec.status: Cancelled`: children are cancelled, finally tasks do not run.
-    pub(super) fn cancel(&mut self, pipeline: &Value) {
-        let _ = pipeline;
-        let running: Vec<Value> = self
-            .seen
-            .owned
-            .iter()
-            .filter(|o| matches!(text(o, "kind"), "TaskRun" | "CustomRun" | "PipelineRun"))
-            .filter(|o| !condition::is_done(&o["status"]))
-            .cloned()
-            .collect();
-        self.cancel_children(&running, "cancelled");
-        let message = format!("PipelineRun {:?} was cancelled", name(&self.seen.run));
-        self.end("Cancelled", &message);
+    fn open_children(&self) -> Vec<Value> {
+        let kinds = ["TaskRun", "CustomRun", "PipelineRun"];
+        let children = self.seen.owned.iter().filter(|o| kinds.contains(&text(o, "kind")));
+        children.filter(|o| !condition::is_done(&o["status"])).cloned().collect()
     }
 
-    /// The whole run is out of time.
-    pub(super) fn time_out(&mut self, facts: &Facts) {
-        self.cancel_children(&facts.running_dag(), "timed out");
-        let within = duration(text(&self.seen.run["spec"]["timeouts"], "pipeline"))
-            .unwrap_or(super::DEFAULT_TIMEOUT_US);
+    /// `spec.status: Cancelled`: children are cancelled, finally tasks do not run. Child pipelines are not reached,
+    /// as in the reference: the run says so, and ends when they have.
+    pub(super) fn cancel(&mut self) {
+        let run = name(self.run()).to_owned();
+        let children = self.open_children();
+        self.cancel_children(&children, CANCELLED);
+        let beyond: Vec<_> = children.iter().filter(|c| text(c, "kind") == "PipelineRun").map(name).collect();
+        if beyond.is_empty() {
+            self.end("Cancelled", &format!("PipelineRun {run:?} was cancelled"));
+            return;
+        }
+        let kinds: Vec<_> = beyond.iter().map(|child| format!("{child}:PipelineRun")).collect();
+        let error = format!("found child objects of unknown kinds: map[{}]", kinds.join(" "));
         let message = format!(
-            "PipelineRun {:?} failed to finish within {:?}",
-            name(&self.seen.run),
-            go_duration(within)
+            "PipelineRun {run:?} was cancelled but had errors trying to cancel TaskRuns and/or Runs: {error}"
         );
-        self.show(facts);
+        self.set_condition(Truth::Unknown, "PipelineRunCouldntCancel", &message);
+        self.decision
+            .errors
+            .push(format!("error(s) from cancelling TaskRun(s) from PipelineRun {run}: {error}"));
+        self.decision.errors_pass = true;
+        self.decision.waits_for = Some(format!("child pipelines to end: {}", beyond.join(", ")));
+    }
+
+    /// The run should have ended long ago: it ends without another look at its pipeline.
+    pub(super) fn end_overdue(&mut self) {
+        self.cancel_children(&self.open_children(), TIMED_OUT);
+        let within = go_duration(self.times().pipeline_us);
+        let message = format!("PipelineRun {:?} failed to finish within {within:?}", name(self.run()));
         self.end("PipelineRunTimeout", &message);
+        self.decision.errors.push("PipelineRun has timed out for a long time".into());
+    }
+
+    /// Asks children to stop because time is over.
+    pub(super) fn time_out_children(&mut self, children: &[Value]) {
+        self.cancel_children(children, TIMED_OUT);
+    }
+
+    /// Asks children to stop because the run is cancelled, while finally tasks will run.
+    pub(super) fn cancel_gracefully(&mut self, children: &[Value]) {
+        self.cancel_children(children, CANCELLED);
     }
 
     fn end(&mut self, reason: &str, message: &str) {
-        condition::set(&mut self.status, Truth::False, reason, message, self.now_us);
+        self.set_condition(Truth::False, reason, message);
         object_mut(&mut self.status).insert("completionTime".into(), json!(rfc3339(self.now_us)));
     }
 
-    /// Asks children to stop; those that were asked are left alone.
-    pub(super) fn cancel_children(&mut self, children: &[Value], why: &str) {
+    /// Those that were asked already are left alone.
+    fn cancel_children(&mut self, children: &[Value], why: &str) {
         for child in children {
             let kind = text(child, "kind");
-            let (word, what) = match kind {
-                "TaskRun" => ("TaskRunCancelled", "TaskRun"),
-                "CustomRun" => ("RunCancelled", "CustomRun"),
-                _ => ("Cancelled", "PipelineRun"),
+            let word = match kind {
+                "TaskRun" => "TaskRunCancelled",
+                "CustomRun" => "RunCancelled",
+                _ => continue,
             };
-            if text(&child["spec"], "status") == word {
+            let key = Key::new(kind, namespace(child), name(child));
+            let asked = self.decision.patches.iter().any(|patch| patch.key == key);
+            if asked || text(&child["spec"], "status") == word {
                 continue;
             }
-            let message = format!(
-                "{what} cancelled as the PipelineRun it belongs to has {} {why}.",
-                if why == "cancelled" { "been" } else { "" }
-            )
-            .replace("has  ", "has ");
-            let mut body = vec![json!({"op": "add", "path": "/spec/status", "value": word})];
-            if kind != "PipelineRun" {
-                body.push(json!({"op": "add", "path": "/spec/statusMessage", "value": message}));
-            }
+            let message = format!("{kind} cancelled as the PipelineRun it belongs to {why}");
             self.decision.patches.push(ChildPatch {
-                key: Key::new(kind, namespace(child), name(child)),
+                key,
                 kind: PatchKind::Json,
-                body: Value::Array(body),
+                body: json!([
+                    {"op": "add", "path": "/spec/status", "value": word},
+                    {"op": "add", "path": "/spec/statusMessage", "value": message},
+                ]),
             });
         }
     }
