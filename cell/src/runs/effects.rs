@@ -42,7 +42,7 @@ pub(super) fn write(
         deletes.extend(idle);
     }
     let settings = config(view);
-    let creates = decision.creates.into_iter().map(|mut object| {
+    let creates = decision.creates.into_iter().flat_map(|object| storable(view, object)).map(|mut object| {
         // Children are objects like any other: they are stored as admission would have left them.
         let kind = object["kind"].as_str().unwrap_or_default().to_owned();
         defaults::apply(&kind, &mut object, &settings);
@@ -61,9 +61,31 @@ pub(super) fn write(
         updates: updates.into_iter().collect(),
         deletes,
         events: events.collect(),
-        timer_us: after.map(|after| now_us.saturating_add(after.max(TIMER_MIN_US))),
+        // What is overdue waits for something else than time: its children to end.
+        timer_us: after
+            .filter(|after| *after > 0)
+            .map(|after| now_us.saturating_add(after.max(TIMER_MIN_US))),
         timers_known_us,
     })
+}
+
+/// What a cell stores of an object: itself, but of a StatefulSet, which it has no nodes for, the claims that it would
+/// make.
+fn storable(view: &View, object: Value) -> Vec<Value> {
+    if object["kind"] != "StatefulSet" {
+        return vec![object];
+    }
+    let templates = object["spec"]["volumeClaimTemplates"].as_array().into_iter().flatten();
+    let claims = templates.map(|template| {
+        let name = [meta::name(template), meta::name(&object), "0"].join("-");
+        json!({
+            "apiVersion": "v1",
+            "kind": "PersistentVolumeClaim",
+            "metadata": {"name": name, "ownerReferences": object["metadata"]["ownerReferences"]},
+            "spec": template["spec"],
+        })
+    });
+    claims.filter(|claim| !view.owned.iter().any(|seen| seen.key.name == meta::name(claim))).collect()
 }
 
 /// Pods of the run that have not started: once it has ended they never will, and their machines are free.

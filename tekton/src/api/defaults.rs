@@ -54,7 +54,7 @@ pub fn apply(kind: &str, object: &mut Value, config: &TenantConfig) {
         }
         "Pipeline" => {
             if let Some(spec) = map(object, "spec") {
-                pipeline_spec(spec, config);
+                pipeline_spec(spec);
             }
         }
         "TaskRun" => task_run(object, config),
@@ -115,7 +115,7 @@ fn pipeline_run(object: &mut Value, config: &TenantConfig) {
     }
     pod_template(template, config);
     if let Some(inner) = map(spec, "pipelineSpec") {
-        pipeline_spec(inner, config);
+        pipeline_spec(inner);
     }
 }
 
@@ -160,7 +160,7 @@ fn task_spec(spec: &mut Value) {
     });
 }
 
-fn pipeline_spec(spec: &mut Value, config: &TenantConfig) {
+fn pipeline_spec(spec: &mut Value) {
     each(spec, "params", param_spec);
     for part in ["tasks", "finally"] {
         each(spec, part, pipeline_task);

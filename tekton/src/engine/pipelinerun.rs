@@ -36,8 +36,15 @@ use timeouts::Timeouts;
 /// Decides what to write for the PipelineRun in `seen`.
 pub fn decide(seen: &Observed, config: &TenantConfig, installation: &Installation, now_us: i64) -> Outcome {
     let status = seen.run["status"].clone();
-    let mut pass =
-        Pass { seen, config, installation, now_us, status, wake_after_us: None, decision: Decision::default() };
+    let mut pass = Pass {
+        seen,
+        config,
+        installation,
+        now_us,
+        status,
+        wake_after_us: None,
+        decision: Decision::default(),
+    };
     match pass.run_once() {
         Ok(()) | Err(Stop::Done | Stop::Waits) => pass.finish(),
         Err(Stop::Need(needs)) => Outcome::Need(needs),
@@ -152,8 +159,7 @@ impl<'a> Pass<'a> {
                 continue;
             }
             if let Err(error) = cel::evaluate(program) {
-                let message =
-                    format!("[User error] Error evaluating CEL {}: {error}", name(self.run()));
+                let message = format!("[User error] Error evaluating CEL {}: {error}", name(self.run()));
                 return Err(self.refuse_as_is("CELEvaluationFailed", &message, &error));
             }
         }
@@ -215,8 +221,7 @@ impl<'a> Pass<'a> {
             Ok(found) => results::put(&mut facts.tasks[at].entry, &found),
             Err(missing) if facts.skip(at).is_none() => {
                 let task = facts.tasks[at].name.clone();
-                let gave_nothing =
-                    facts.tasks.iter().any(|t| t.name == missing.task && t.succeeded());
+                let gave_nothing = facts.tasks.iter().any(|t| t.name == missing.task && t.succeeded());
                 let why = if gave_nothing {
                     format!(
                         "task {:?} completed successfully but did not emit the result {:?}, which is referenced by task {task:?}",

@@ -31,7 +31,12 @@ pub enum Remote {
 /// Looks among `owned` for the answer to a reference of `run`. `reference` has `resolver`, `params` (substituted)
 /// and perhaps a URL as `name`.
 pub fn look(run: &Value, reference: &Value, owned: &[Value]) -> Remote {
-    let wanted = request(run, reference);
+    look_for(run, name(run), reference, owned)
+}
+
+/// The same on behalf of a child named `asker`, so that the child meets the request when it asks for itself.
+pub fn look_for(run: &Value, asker: &str, reference: &Value, owned: &[Value]) -> Remote {
+    let wanted = request(run, asker, reference);
     let there = owned.iter().find(|o| text(o, "kind") == "ResolutionRequest" && name(o) == name(&wanted));
     let Some(there) = there else { return Remote::Ask(Box::new(wanted)) };
     let status = &there["status"];
@@ -53,11 +58,11 @@ pub fn look(run: &Value, reference: &Value, owned: &[Value]) -> Remote {
 }
 
 /// The request for a reference: named after everything that it asks, so that a repeated one meets itself.
-fn request(run: &Value, reference: &Value) -> Value {
+fn request(run: &Value, asker: &str, reference: &Value) -> Value {
     let resolver = text(reference, "resolver");
     let mut params: Vec<&Value> = reference["params"].as_array().into_iter().flatten().collect();
     params.sort_by_key(|param| text(param, "name"));
-    let mut identity = format!("{}/{}", namespace(run), name(run));
+    let mut identity = format!("{}/{asker}", namespace(run));
     for param in params {
         identity.push_str(text(param, "name"));
         identity.push_str(&spelled(&param["value"]));

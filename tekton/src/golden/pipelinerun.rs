@@ -87,10 +87,12 @@ impl<'a> Replay<'a> {
             }
             "resolve" => {
                 let index = event["index"].as_u64().unwrap_or(0) as usize;
-                let requests = self.world.objects.iter_mut().filter(|o| text(o, "kind") == "ResolutionRequest");
+                let requests =
+                    self.world.objects.iter_mut().filter(|o| text(o, "kind") == "ResolutionRequest");
                 let mut open: Vec<_> = requests.filter(|o| !condition::is_done(&o["status"])).collect();
                 open.sort_by(|a, b| name(a).cmp(name(b)));
-                open.into_iter().nth(index).ok_or("there is no such request")?["status"] = event["status"].clone();
+                open.into_iter().nth(index).ok_or("there is no such request")?["status"] =
+                    event["status"].clone();
             }
             "patch" => merge(&mut self.run, &event["patch"]),
             "advance" => self.now_us += duration(text(event, "duration")).ok_or("no duration")?,

@@ -112,9 +112,10 @@ impl Pass<'_> {
         }
     }
 
-    fn create_once(&mut self, object: Value) {
+    /// Creates an object, unless it is there or was asked for in this pass.
+    pub(super) fn create_once(&mut self, object: Value) {
         let same = |o: &&Value| o["kind"] == object["kind"] && name(o) == name(&object);
-        if !self.seen.owned.iter().any(|o| same(&o)) {
+        if !self.seen.owned.iter().chain(&self.decision.creates).any(|o| same(&o)) {
             self.decision.creates.push(object);
         }
     }

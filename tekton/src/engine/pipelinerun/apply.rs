@@ -74,6 +74,14 @@ fn of_params(declared: &[Value], run: &Value) -> Replacements {
     out
 }
 
+/// What the run alone gives: its params, and the context.
+pub fn of_run(run: &Value) -> Replacements {
+    let mut out = of_params(&[], run);
+    out.extend(context(run, ""));
+    out.strings.remove("context.pipeline.name");
+    out
+}
+
 fn put(out: &mut Replacements, name: &str, value: &Value) {
     let mut found = Replacements::default();
     params::replace(&mut found, name, value);
@@ -116,12 +124,15 @@ fn task(entry: &mut Value, replacements: &Replacements) {
             ("params", Value::Array(all)) => params::apply(all, replacements),
             ("matrix", value) => matrix(value, replacements),
             // Each combination has a name of its own.
-            ("displayName", _) if matrixed && !replacements.strings.contains_key("context.pipeline.name") => {}
+            ("displayName", _) if matrixed && !replacements.strings.contains_key("context.pipeline.name") => {
+            }
             (_, value) => replacements.document(value, &["operator"]),
         }
     }
     task_ref(entry, replacements);
-    for workspace in object_mut(entry).get_mut("workspaces").and_then(Value::as_array_mut).into_iter().flatten() {
+    for workspace in
+        object_mut(entry).get_mut("workspaces").and_then(Value::as_array_mut).into_iter().flatten()
+    {
         if let Some(path) = object_mut(workspace).get_mut("subPath") {
             replacements.document(path, &[]);
         }
@@ -136,7 +147,8 @@ pub fn matrix(matrix: &mut Value, replacements: &Replacements) {
         params::apply(all, &lists);
     }
     let texts = Replacements { arrays: BTreeMap::new(), ..lists };
-    for included in object_mut(matrix).get_mut("include").and_then(Value::as_array_mut).into_iter().flatten() {
+    for included in object_mut(matrix).get_mut("include").and_then(Value::as_array_mut).into_iter().flatten()
+    {
         if let Some(all) = object_mut(included).get_mut("params").and_then(Value::as_array_mut) {
             params::apply(all, &texts);
         }
@@ -162,7 +174,8 @@ fn embedded(entry: &mut Value, replacements: &Replacements) {
     let mut visible = replacements.clone();
     for param in list(entry, "params") {
         let (name, value) = (text(param, "name"), &param["value"]);
-        for spelling in [format!("params.{name}"), format!("params[\"{name}\"]"), format!("params['{name}']")] {
+        for spelling in [format!("params.{name}"), format!("params[\"{name}\"]"), format!("params['{name}']")]
+        {
             shadow(&mut visible, name, &spelling, value);
         }
     }

@@ -69,7 +69,11 @@ fn params_misfit(misfit: &Misfit, place: &str, of: &str) -> (&'static str, Strin
     match misfit {
         Misfit::Missing(names) => {
             let error = format!("pipelineRun missing parameters: [{}]", names.join(" "));
-            ("ParameterMissing", format!("{place} is missing some parameters required by {of}: {error}"), error)
+            (
+                "ParameterMissing",
+                format!("{place} is missing some parameters required by {of}: {error}"),
+                error,
+            )
         }
         Misfit::WrongType(names) => {
             let error = format!("parameters have inconsistent types : [{}]", names.join(" "));
@@ -80,9 +84,8 @@ fn params_misfit(misfit: &Misfit, place: &str, of: &str) -> (&'static str, Strin
         Misfit::MissingKeys(keys) => {
             let keys = go_map(keys);
             let error = format!("pipelineRun missing object keys for parameters: {keys}");
-            let message = format!(
-                "{place} parameters is missing object keys required by {of}'s parameters: {error}"
-            );
+            let message =
+                format!("{place} parameters is missing object keys required by {of}'s parameters: {error}");
             ("ObjectParameterMissKeys", message, error)
         }
     }

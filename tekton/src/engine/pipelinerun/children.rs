@@ -197,7 +197,8 @@ fn sizes(entry: &Value, facts: &Facts) -> Replacements {
         let count = matrix::count(&task.entry["matrix"]);
         out.strings.insert(format!("tasks.{}.matrix.length", task.name), count.to_string());
         for (result, values) in results::aggregate(task) {
-            out.strings.insert(format!("tasks.{}.matrix.{result}.length", task.name), values.len().to_string());
+            out.strings
+                .insert(format!("tasks.{}.matrix.{result}.length", task.name), values.len().to_string());
         }
     }
     out

@@ -83,10 +83,7 @@ impl<'a> Facts<'a> {
     /// The task has ended or will never start.
     pub fn done(&self, at: usize) -> bool {
         let task = &self.tasks[at];
-        self.skip(at).is_some()
-            || task.succeeded()
-            || task.failed()
-            || self.invalid.contains_key(&task.name)
+        self.skip(at).is_some() || task.succeeded() || task.failed() || self.invalid.contains_key(&task.name)
     }
 
     /// Every task that is no finally task has ended or will never start.

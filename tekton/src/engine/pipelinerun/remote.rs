@@ -5,23 +5,122 @@ use serde_json::Value;
 use super::resolve::Pipeline;
 use super::state::Task;
 use super::{Pass, Stop};
+use crate::api::defaults;
 use crate::engine::condition::Truth;
-use crate::engine::doc::{name, namespace, text};
+use crate::engine::doc::{list, name, namespace, object_mut, text};
+use crate::engine::params::{self, as_text};
+use crate::engine::resolution::{self, Remote};
 
 impl Pass<'_> {
+    /// Says that the run waits for a resolver.
     pub(super) fn awaits_remote(&mut self, reason: &str) {
         let run = self.run();
         let message = format!("PipelineRun {}/{} awaiting remote resource", namespace(run), name(run));
         self.set_condition(Truth::Unknown, reason, &message);
+        self.wake_after_us = Some(resolution::LOOK_AGAIN_US);
+        self.decision.waits_for = Some("a resolver to answer".into());
     }
 
+    /// The text and the source of a remote object, which `asker` wants; `None`: asked for, and not there yet.
+    ///
+    /// # Errors
+    /// The reference's text.
+    fn fetch(&mut self, asker: &str, reference: &Value) -> Result<Option<(String, Value)>, String> {
+        if !self.installation.resolvers {
+            return Err(format!("resolver {:?} is not supported yet", text(reference, "resolver")));
+        }
+        match resolution::look_for(self.run(), asker, reference, &self.seen.owned) {
+            Remote::Found { text, source } => Ok(Some((text, source))),
+            Remote::Failed(why) => Err(why),
+            Remote::Waits => Ok(None),
+            Remote::Ask(request) => {
+                self.create_once(*request);
+                Ok(None)
+            }
+        }
+    }
+
+    /// The pipeline that `reference` names to a resolver.
     pub(super) fn remote_pipeline(&mut self, reference: &Value) -> Result<Pipeline, Stop> {
-        let message = format!("resolver {:?} is not supported yet", text(reference, "resolver"));
-        Err(self.no_pipeline(&message))
+        let mut reference = reference.clone();
+        let replacements = super::apply::of_run(self.run());
+        if let Some(given) = object_mut(&mut reference).get_mut("params").and_then(Value::as_array_mut) {
+            params::apply(given, &replacements);
+        }
+        let found = match self.fetch(name(self.run()), &reference) {
+            Ok(found) => found,
+            Err(why) => {
+                let shown = text(&reference, "name");
+                return Err(self.no_pipeline(&format!("resolver failed to get Pipeline {shown}: {why}")));
+            }
+        };
+        let Some((fetched, source)) = found else {
+            self.awaits_remote("ResolvingPipelineRef");
+            return Err(Stop::Waits);
+        };
+        let mut pipeline = match resolution::read(&fetched, "Pipeline") {
+            Ok(pipeline) => pipeline,
+            Err(why) => return Err(self.no_pipeline(&why)),
+        };
+        if let Some(why) = refused(&pipeline, "Pipeline") {
+            let message =
+                format!("[User error] Failed dryRunValidation for PipelineRun {}: {why}", name(self.run()));
+            return Err(self.refuse_as_is("PipelineValidationFailed", &message, &why));
+        }
+        defaults::apply("Pipeline", &mut pipeline, self.config);
+        if !source.is_null() {
+            self.status["provenance"]["refSource"] = source;
+        }
+        self.inherit(&pipeline);
+        Ok(Pipeline { spec: pipeline["spec"].clone(), name: name(&pipeline).to_owned() })
     }
 
+    /// Finds the spec of a task that its entry names to a resolver.
     pub(super) fn remote_task(&mut self, task: &mut Task, pipeline_name: &str) -> Result<(), Stop> {
-        let message = format!("resolver {:?} is not supported yet", text(&task.entry["taskRef"], "resolver"));
-        Err(self.no_task(&task.name.clone(), &message, pipeline_name))
+        let reference = task.entry["taskRef"].clone();
+        let shown = shown(&reference);
+        let asker = task.names.first().cloned().unwrap_or_default();
+        let found = match self.fetch(&asker, &reference) {
+            Ok(found) => found,
+            Err(why) => return Err(self.no_task(&shown, &why, pipeline_name)),
+        };
+        let Some((fetched, _)) = found else { return Err(Stop::Waits) };
+        let mut object = match resolution::read(&fetched, "Task") {
+            Ok(object) => object,
+            Err(why) => return Err(self.no_task(&shown, &why, pipeline_name)),
+        };
+        if let Some(why) = refused(&object, "Task") {
+            let message =
+                format!("[User error] Failed dryRunValidation for PipelineRun {}: {why}", name(self.run()));
+            return Err(self.refuse_as_is("PipelineValidationFailed", &message, &why));
+        }
+        defaults::apply("Task", &mut object, self.config);
+        task.spec = object["spec"].clone();
+        task.task_name = name(&object).to_owned();
+        Ok(())
     }
+}
+
+/// A reference as messages show it.
+fn shown(reference: &Value) -> String {
+    let mut out = format!("resolver type {}\n", text(reference, "resolver"));
+    for param in list(reference, "params") {
+        out.push_str(&format!("{} = {}\n", text(param, "name"), as_text(&param["value"])));
+    }
+    out
+}
+
+/// Why admission would refuse a fetched object, in its words.
+fn refused(object: &Value, kind: &str) -> Option<String> {
+    let (part, fields) = match kind {
+        "Pipeline" => ("tasks", "spec.description, spec.params, spec.resources, spec.tasks, spec.workspaces"),
+        _ => ("steps", "spec.steps"),
+    };
+    let what = if kind == "Pipeline" { "expected at least one, got none" } else { "missing field(s)" };
+    list(&object["spec"], part).is_empty().then(|| {
+        format!(
+            "failed to read runtime object as {kind}: validation failed for referenced object {}: admission webhook \"validation.webhook.pipeline.tekton.dev\" denied the request: validation failed: {what}: {fields}",
+            name(object)
+        )
+    })
 }

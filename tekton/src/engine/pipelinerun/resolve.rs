@@ -80,7 +80,8 @@ impl Pass<'_> {
         let run = self.seen.run.clone();
         let reference = &run["spec"]["pipelineRef"];
         if !is_empty(&self.status, "pipelineSpec") {
-            let labels = self.decision.metadata.as_ref().map_or_else(|| strings(&run, "labels"), |m| m.labels.clone());
+            let labels =
+                self.decision.metadata.as_ref().map_or_else(|| strings(&run, "labels"), |m| m.labels.clone());
             let known = match text(reference, "name") {
                 "" if text(reference, "resolver").is_empty() => name(&run).to_owned(),
                 "" => labels.get("tekton.dev/pipeline").cloned().unwrap_or_default(),

@@ -38,8 +38,12 @@ impl Reference {
         };
         let index = tail.strip_prefix('[').and_then(|t| t.strip_suffix(']')).and_then(|t| t.parse().ok());
         let key = tail.strip_prefix('.').map(str::to_owned);
-        (!task.is_empty() && !result.is_empty() && !task.contains('.'))
-            .then(|| Self { task: task.to_owned(), result: result.to_owned(), index, key })
+        (!task.is_empty() && !result.is_empty() && !task.contains('.')).then(|| Self {
+            task: task.to_owned(),
+            result: result.to_owned(),
+            index,
+            key,
+        })
     }
 }
 
@@ -181,7 +185,9 @@ pub fn put(entry: &mut Value, replacements: &Replacements) {
         }
     }
     super::apply::task_ref(entry, replacements);
-    for workspace in object_mut(entry).get_mut("workspaces").and_then(Value::as_array_mut).into_iter().flatten() {
+    for workspace in
+        object_mut(entry).get_mut("workspaces").and_then(Value::as_array_mut).into_iter().flatten()
+    {
         if let Some(path) = object_mut(workspace).get_mut("subPath") {
             replacements.document(path, &[]);
         }

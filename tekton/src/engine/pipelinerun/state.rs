@@ -78,7 +78,8 @@ pub struct Task {
 impl Task {
     /// It is run several times, with different params.
     pub fn is_matrixed(&self) -> bool {
-        !list(&self.entry["matrix"], "params").is_empty() || !list(&self.entry["matrix"], "include").is_empty()
+        !list(&self.entry["matrix"], "params").is_empty()
+            || !list(&self.entry["matrix"], "include").is_empty()
     }
 
     /// A failure of it does not stop the pipeline.

@@ -25,8 +25,7 @@ impl Pass<'_> {
                 let mut task = bare(entry, finally);
                 if let Some(text) = results::beyond_the_end(entry, &out) {
                     let place = format!("PipelineRun {}/{}", namespace(self.run()), name(self.run()));
-                    let message =
-                        format!("{place} can't be Run; couldn't resolve all references: {text}");
+                    let message = format!("{place} can't be Run; couldn't resolve all references: {text}");
                     return Err(self.refuse("PipelineValidationFailed", &message, &text));
                 }
                 if let Ok(replacements) = results::resolve(entry, &out) {

@@ -24,7 +24,8 @@ impl Timeouts {
     /// Those of `run`, whose status is `status` by now.
     pub fn of(run: &Value, status: &Value, config: &TenantConfig, now_us: i64) -> Self {
         let said = |which: &str| duration(text(&run["spec"]["timeouts"], which));
-        let minutes = config.config_defaults.get("default-timeout-minutes").and_then(|m| m.parse::<i64>().ok());
+        let minutes =
+            config.config_defaults.get("default-timeout-minutes").and_then(|m| m.parse::<i64>().ok());
         let pipeline_us = said("pipeline").unwrap_or(minutes.unwrap_or(60) * 60_000_000);
         let rest = |of: Option<i64>| match of {
             Some(other) if other > 0 && pipeline_us > 0 => Some(pipeline_us - other),

@@ -88,7 +88,8 @@ impl Facts<'_> {
 
     fn running_on(&self, counts: &Counts) -> (Truth, &'static str, String) {
         let Counts { succeeded, failed, ignored, cancelled, skipped, incomplete, .. } = counts;
-        let finally_done = || (0..self.tasks.len()).filter(|at| self.tasks[*at].finally).all(|at| self.done(at));
+        let finally_done =
+            || (0..self.tasks.len()).filter(|at| self.tasks[*at].finally).all(|at| self.done(at));
         let reason = if self.gracefully_cancelled() {
             "CancelledRunningFinally"
         } else if self.gracefully_stopped() {
