@@ -10,7 +10,7 @@ use serde_json::Value;
 use store::cell::{CELL, EPOCH, REGION, TRACEPARENT};
 use store::tenant::{Namespace, Surroundings};
 use tekton::api::config::TenantConfig;
-use tekton::api::defaults;
+use tekton::api::{defaults, validate};
 use tenancy::placement::{self, CellView, Request};
 
 use crate::app::Admission;
@@ -18,6 +18,8 @@ use crate::objects::At;
 
 /// Annotation: why the run is where it is, as JSON.
 pub const EXPLANATION: &str = "cella.dev/placement-explanation";
+/// The name under which the reference refuses objects; clients show it.
+const WEBHOOK: &str = "validation.webhook.pipeline.tekton.dev";
 /// Annotations that only we set.
 const OURS: [&str; 5] = [CELL, REGION, EPOCH, EXPLANATION, store::cell::TIMINGS];
 
@@ -69,9 +71,18 @@ impl Admit<'_> {
     ///
     /// # Errors
     /// A Status in Tekton's words.
-    #[allow(clippy::unused_self, clippy::unnecessary_wraps, reason = "a seam of the write path")]
-    pub(crate) fn check(&self, _object: &Value, _old: Option<&Value>) -> Result<Vec<String>, Status> {
-        Ok(Vec::new())
+    pub(crate) fn check(&self, object: &Value, old: Option<&Value>) -> Result<Vec<String>, Status> {
+        let kind = self.at.target.kind;
+        if self.at.app.admission == Admission::Bare || !kind.group.ends_with("tekton.dev") {
+            return Ok(Vec::new());
+        }
+        let faults = validate::check(kind.kind, object, old, &config(self.around));
+        if faults.is_empty() {
+            return Ok(Vec::new());
+        }
+        Err(Status::bad_request(format!(
+            "admission webhook \"{WEBHOOK}\" denied the request: validation failed: {faults}"
+        )))
     }
 
     /// Nothing is made in a namespace that is not there, or is on its way out.

@@ -2,3 +2,7 @@
 
 pub mod config;
 pub mod defaults;
+pub mod fault;
+mod flags;
+mod read;
+pub mod validate;

@@ -1,6 +1,7 @@
 //! Replays answers recorded from the reference implementation. For tests and `cargo x golden`; the only part of
 //! this crate that reads files.
 
+pub mod admission;
 pub mod compare;
 pub mod pipelinerun;
 pub mod pod;

@@ -7,7 +7,8 @@ use tekton::golden::{self, Outcomes};
 
 type Replay = fn(&Path) -> std::result::Result<Outcomes, String>;
 
-const GROUPS: [(&str, Replay); 6] = [
+const GROUPS: [(&str, Replay); 7] = [
+    ("admission", golden::admission::run),
     ("pod", golden::pod::run),
     ("taskrun-status", golden::taskrun_status::run),
     ("pipelinerun", golden::pipelinerun::run),

@@ -22,6 +22,14 @@ fn service_account(config: &TenantConfig) -> &str {
     config.config_defaults.get("default-service-account").map_or("default", String::as_str)
 }
 
+/// A reference that names nothing goes to the resolver that the settings name, if they name one.
+fn default_resolver(reference: &mut Value, config: &TenantConfig) {
+    let resolver = config.config_defaults.get("default-resolver-type").filter(|r| !r.is_empty());
+    if let Some(resolver) = resolver.filter(|_| empty(&reference["name"]) && empty(&reference["resolver"])) {
+        reference["resolver"] = json!(resolver);
+    }
+}
+
 fn empty(value: &Value) -> bool {
     value.is_null() || value.as_str() == Some("")
 }
@@ -78,7 +86,7 @@ fn task_run(object: &mut Value, config: &TenantConfig) {
     }
     let Some(spec) = map(object, "spec") else { return };
     if let Some(reference) = map(spec, "taskRef") {
-        task_ref(reference);
+        task_ref(reference, config);
     }
     spell(spec, "timeout");
     if spec.get("timeout").is_none_or(Value::is_null) {
@@ -95,6 +103,9 @@ fn task_run(object: &mut Value, config: &TenantConfig) {
 
 fn pipeline_run(object: &mut Value, config: &TenantConfig) {
     let Some(spec) = map(object, "spec") else { return };
+    if let Some(reference) = map(spec, "pipelineRef") {
+        default_resolver(reference, config);
+    }
     let timeouts = spec["timeouts"].is_object();
     if !timeouts {
         spec["timeouts"] = json!({});
@@ -144,7 +155,8 @@ fn pod_template(holder: &mut Value, config: &TenantConfig) {
     }
 }
 
-fn task_ref(reference: &mut Value) {
+fn task_ref(reference: &mut Value, config: &TenantConfig) {
+    default_resolver(reference, config);
     let remote = !empty(&reference["resolver"]);
     if !remote && empty(&reference["kind"]) {
         reference["kind"] = json!("Task");
@@ -154,10 +166,7 @@ fn task_ref(reference: &mut Value) {
 fn task_spec(spec: &mut Value) {
     each(spec, "params", param_spec);
     each(spec, "results", result);
-    each(spec, "steps", |step| {
-        spell(step, "timeout");
-        each(step, "results", result);
-    });
+    each(spec, "steps", |step| spell(step, "timeout"));
 }
 
 fn pipeline_spec(spec: &mut Value) {
@@ -170,11 +179,7 @@ fn pipeline_spec(spec: &mut Value) {
 fn pipeline_task(task: &mut Value) {
     spell(task, "timeout");
     if let Some(reference) = map(task, "taskRef") {
-        let remote = !empty(&reference["resolver"]);
-        let named = !empty(&reference["name"]);
-        if empty(&reference["kind"]) && empty(&reference["apiVersion"]) && named && !remote {
-            reference["kind"] = json!("Task");
-        }
+        task_ref(reference, config);
     }
     if let Some(inner) = map(task, "taskSpec") {
         let custom = !empty(&inner["apiVersion"]);

@@ -24,6 +24,12 @@ fn dir(group: &str) -> PathBuf {
 }
 
 #[test]
+fn admission() {
+    let outcomes = super::admission::run(&dir("admission")).unwrap();
+    check("admission", outcomes, include_str!("known/admission.txt"));
+}
+
+#[test]
 fn pod() {
     check("pod", super::pod::run(&dir("pod")).unwrap(), include_str!("known/pod.txt"));
 }

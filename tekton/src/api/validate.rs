@@ -1,0 +1,37 @@
+//! Validation, as the reference's validating webhook does it on create and update.
+
+mod graph;
+mod matrix;
+mod metadata;
+mod params;
+mod pipeline;
+mod pipelineparams;
+mod pipelinerun;
+mod pipelinetask;
+mod references;
+mod refs;
+mod results;
+mod steps;
+mod task;
+mod taskrun;
+mod update;
+mod variables;
+mod when;
+mod workspaces;
+
+use serde_json::Value;
+
+use crate::api::config::TenantConfig;
+use crate::api::fault::Faults;
+
+/// Faults of an object of `tekton.dev`, after defaulting; kinds without rules have none. `old` is the stored object
+/// that an update replaces.
+pub fn check(kind: &str, object: &Value, old: Option<&Value>, config: &TenantConfig) -> Faults {
+    match kind {
+        "Task" => task::task(object, config),
+        "TaskRun" => taskrun::task_run(object, old, config),
+        "Pipeline" => pipeline::pipeline(object, config),
+        "PipelineRun" => pipelinerun::pipeline_run(object, old, config),
+        _ => Faults::none(),
+    }
+}

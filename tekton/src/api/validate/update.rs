@@ -1,0 +1,76 @@
+//! What may change in a run once it exists.
+
+use serde_json::Value;
+
+use crate::api::config::TenantConfig;
+use crate::api::defaults;
+use crate::api::fault::Faults;
+use crate::api::read::{list, some, text};
+
+/// How a kind of run is called in texts, and what may change while it runs.
+pub(super) struct Rules {
+    pub kind: &'static str,
+    pub free: &'static [&'static str],
+    pub tip: &'static str,
+}
+
+/// Whether a run's condition `Succeeded` is decided.
+fn done(object: &Value) -> bool {
+    let conditions = list(&object["status"], "conditions");
+    conditions.iter().any(|c| text(c, "type") == "Succeeded" && matches!(text(c, "status"), "True" | "False"))
+}
+
+/// A spec without what means nothing: empty maps, lists and texts, and the fields that may change.
+fn essence(value: &Value) -> Option<Value> {
+    match value {
+        Value::Null => None,
+        Value::String(text) if text.is_empty() => None,
+        Value::Array(items) => (!items.is_empty())
+            .then(|| Value::Array(items.iter().map(|i| essence(i).unwrap_or(Value::Null)).collect())),
+        Value::Object(map) => {
+            let kept: serde_json::Map<_, _> =
+                map.iter().filter_map(|(k, v)| Some((k.clone(), essence(v)?))).collect();
+            (!kept.is_empty()).then_some(Value::Object(kept))
+        }
+        other => Some(other.clone()),
+    }
+}
+
+/// Faults of an update, seen from the spec. What defaulting alone changes in a run that is done does not count.
+pub(super) fn update(new: &Value, old: Option<&Value>, rules: &Rules, config: &TenantConfig) -> Faults {
+    let Some(old) = old else { return Faults::none() };
+    let done = done(old);
+    let mut old = old.clone();
+    if done {
+        defaults::apply(rules.kind, &mut old, config);
+    }
+    let mut faults = Faults::none();
+    if some(&old["spec"], "managedBy") != some(&new["spec"], "managedBy") {
+        faults.add(Faults::invalid("managedBy is immutable", "spec.managedBy"));
+    }
+    let (mut before, mut after) = (old["spec"].clone(), new["spec"].clone());
+    if !done {
+        for spec in [&mut before, &mut after] {
+            if let Some(spec) = spec.as_object_mut() {
+                spec.retain(|field, _| !rules.free.contains(&field.as_str()));
+            }
+        }
+    }
+    if essence(&before) != essence(&after) {
+        let tip = match done {
+            true => format!("Once the {} is complete, no updates are allowed", rules.kind),
+            false => rules.tip.to_owned(),
+        };
+        faults.add(Faults::invalid(tip, ""));
+    }
+    faults
+}
+
+/// A run that has started cannot be made to wait.
+pub(super) fn pending(object: &Value, kind: &str, pending: &str) -> Faults {
+    let started = some(&object["status"], "startTime").is_some();
+    if started && text(&object["spec"], "status") == pending {
+        return Faults::invalid(format!("{kind} cannot be Pending after it is started"), "spec.status");
+    }
+    Faults::none()
+}

@@ -1,0 +1,140 @@
+//! Where in steps references may stand.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::references;
+use crate::api::fault::Faults;
+use crate::api::read::{list, names, some, text, texts};
+
+type Names = BTreeSet<String>;
+type Rule = fn(&str, &str, &Names) -> Faults;
+
+/// How a step's fields are checked. The reference names some paths differently from check to check.
+struct Walk<'a> {
+    prefix: &'a str,
+    names: &'a Names,
+    /// For texts.
+    scalar: Rule,
+    /// For elements of `command` and `args`.
+    element: Rule,
+    mount_path: &'a str,
+    sub_path: &'a str,
+    on_error: bool,
+}
+
+impl Walk<'_> {
+    fn step(&self, step: &Value) -> Faults {
+        let check = |value: &str| (self.scalar)(value, self.prefix, self.names);
+        let mut faults = Faults::none();
+        for field in ["name", "image", "workingDir", "script"] {
+            faults.add(check(text(step, field)).under(field));
+        }
+        for field in ["command", "args"] {
+            for (index, value) in texts(step, field).enumerate() {
+                faults.add((self.element)(value, self.prefix, self.names).field_index(field, index));
+            }
+        }
+        for variable in list(step, "env") {
+            faults.add(check(text(variable, "value")).field_key("env", text(variable, "name")));
+        }
+        for (index, mount) in list(step, "volumeMounts").iter().enumerate() {
+            let fields = [("name", "name"), ("mountPath", self.mount_path), ("subPath", self.sub_path)];
+            for (field, path) in fields {
+                faults.add(check(text(mount, field)).under(path).field_index("volumeMount", index));
+            }
+        }
+        if self.on_error {
+            faults.add(check(text(step, "onError")).under("onError"));
+        }
+        faults
+    }
+}
+
+/// Every reference below `prefix` must be to one of `names`.
+pub(super) fn known(steps: &[Value], prefix: &str, names: &Names) -> Faults {
+    let rule = references::known;
+    let walk = Walk {
+        prefix,
+        names,
+        scalar: rule,
+        element: rule,
+        mount_path: "MountPath",
+        sub_path: "SubPath",
+        on_error: true,
+    };
+    let mut faults = Faults::none();
+    for (index, step) in steps.iter().enumerate() {
+        faults.add(walk.step(step).field_index("steps", index));
+    }
+    faults
+}
+
+/// Arrays may only be elements of their own.
+pub(super) fn arrays(steps: &[Value], names: &Names) -> Faults {
+    compounded(steps, names, references::prohibited, references::isolated)
+}
+
+/// Objects may not be used as a whole.
+fn objects_as_whole(steps: &[Value], names: &Names) -> Faults {
+    compounded(steps, names, references::whole_prohibited, references::whole_prohibited)
+}
+
+/// As in the reference, the paths of earlier steps' faults get each later step in front.
+fn compounded(steps: &[Value], names: &Names, scalar: Rule, element: Rule) -> Faults {
+    let walk = Walk {
+        prefix: "params",
+        names,
+        scalar,
+        element,
+        mount_path: "mountPath",
+        sub_path: "subPath",
+        on_error: false,
+    };
+    let mut faults = Faults::none();
+    for (index, step) in steps.iter().enumerate() {
+        faults.add(walk.step(step));
+        faults = faults.field_index("steps", index);
+    }
+    faults
+}
+
+/// Faults of the uses of parameters that must all be declared.
+pub(super) fn declared(steps: &[Value], params: &[Value]) -> Faults {
+    let all = params.iter().map(|p| text(p, "name").to_owned()).collect();
+    let mut faults = known(steps, "params", &all);
+    let mut objects = Names::new();
+    for param in params.iter().filter(|p| text(p, "type") == "object") {
+        let name = text(param, "name");
+        let keys = param["properties"].as_object().into_iter().flatten().map(|(k, _)| k.clone()).collect();
+        faults.add(known(steps, &format!("params.{name}"), &keys));
+        objects.insert(name.to_owned());
+    }
+    faults.add(objects_as_whole(steps, &objects));
+    for param in params.iter().filter(|p| text(p, "type") == "object") {
+        if some(param, "properties").is_none() {
+            faults.add(Faults::missing(&format!("{}.properties", text(param, "name"))));
+        }
+    }
+    faults
+}
+
+/// Faults of references to the run's surroundings.
+pub(super) fn context(steps: &[Value]) -> Faults {
+    let set = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect::<Names>();
+    let mut faults = known(steps, "context.taskRun", &set(&["name", "namespace", "uid"]));
+    faults.add(known(steps, "context.task", &set(&["name", "retry-count"])));
+    faults
+}
+
+/// Faults of references to results in scripts.
+pub(super) fn results(spec: &Value) -> Faults {
+    let declared: Names = names(spec, "results").map(str::to_owned).collect();
+    let mut faults = Faults::none();
+    for (index, step) in list(spec, "steps").iter().enumerate() {
+        let fault = references::known(text(step, "script"), "results", &declared);
+        faults.add(fault.under("script").field_index("steps", index));
+    }
+    faults
+}
