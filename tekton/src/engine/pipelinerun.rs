@@ -377,3 +377,6 @@ fn put_states(entry: &mut Value, states: &crate::engine::substitution::Replaceme
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,230 @@
+//! Properties of `decide` over generated pipelines and stories.
+
+use serde_json::{Value, json};
+
+use super::decide;
+use crate::api::config::TenantConfig;
+use crate::api::defaults;
+use crate::engine::condition;
+use crate::engine::decide::{Decision, Installation, Observed, Outcome};
+use crate::engine::doc::{list, name, text};
+
+const START_US: i64 = 1_893_456_000_000_000;
+const MINUTE_US: i64 = 60_000_000;
+
+/// Numbers that look random and are the same in every run.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % limit
+    }
+
+    fn one_in(&mut self, chance: u64) -> bool {
+        self.below(chance) == 0
+    }
+}
+
+fn entry(dice: &mut Dice, at: u64, finally: bool) -> Value {
+    let mut task = json!({
+        "name": format!("{}{at}", if finally { "f" } else { "t" }),
+        "taskSpec": {
+            "params": [{"name": "p", "default": ""}],
+            "results": [{"name": "r"}],
+            "steps": [{"name": "s", "image": "i", "command": ["c"]}],
+        },
+    });
+    if at > 0 && !finally && dice.one_in(2) {
+        task["runAfter"] = json!([format!("t{}", dice.below(at))]);
+    }
+    let earlier = dice.below(at.max(1));
+    match dice.below(6) {
+        0 if at > 0 || finally => {
+            task["params"] = json!([{"name": "p", "value": format!("$(tasks.t{earlier}.results.r)")}]);
+        }
+        1 => task["matrix"] = json!({"params": [{"name": "p", "value": ["x", "y"]}]}),
+        2 => task["when"] = json!([{"input": "a", "operator": "in", "values": ["b"]}]),
+        3 if !finally => task["onError"] = json!("continue"),
+        4 => task["taskSpec"] = json!({"apiVersion": "ex.dev/v1", "kind": "Wait", "spec": {}}),
+        _ => {}
+    }
+    task
+}
+
+fn run(dice: &mut Dice) -> Value {
+    let tasks: Vec<_> = (0..1 + dice.below(6)).map(|at| entry(dice, at, false)).collect();
+    let finally: Vec<_> =
+        (0..dice.below(3)).map(|_| 0).enumerate().map(|(i, _)| entry(dice, i as u64, true)).collect();
+    let mut run = json!({
+        "apiVersion": "tekton.dev/v1",
+        "kind": "PipelineRun",
+        "metadata": {"name": "run", "namespace": "ns", "uid": "uid-run", "creationTimestamp": "2030-01-01T00:00:00Z"},
+        "spec": {"pipelineSpec": {"tasks": tasks, "finally": finally}},
+    });
+    if dice.one_in(4) {
+        run["spec"]["timeouts"] = json!({"pipeline": "30m", "tasks": "10m"});
+    }
+    defaults::apply("PipelineRun", &mut run, &TenantConfig::default());
+    run
+}
+
+/// A run, its children, and the time.
+struct Story {
+    seen: Observed,
+    now_us: i64,
+    made: Vec<String>,
+}
+
+impl Story {
+    fn decide(&self) -> Decision {
+        let installation = Installation {
+            entrypoint_image: String::new(),
+            nop_image: "nop".into(),
+            shell_image: String::new(),
+            shell_image_win: String::new(),
+            workingdirinit_image: String::new(),
+            sidecarlogresults_image: String::new(),
+            release: String::new(),
+            kubernetes_minor: 33,
+            resolvers: false,
+        };
+        let again = || decide(&self.seen, &TenantConfig::default(), &installation, self.now_us);
+        let (first, second) = (again(), again());
+        assert_eq!(format!("{first:?}"), format!("{second:?}"), "the same question has two answers");
+        match first {
+            Outcome::Decision(decision) => *decision,
+            Outcome::Need(needs) => panic!("all of it is embedded, and {needs:?} is asked for"),
+        }
+    }
+
+    fn apply(&mut self, decision: &Decision) {
+        for child in &decision.creates {
+            assert!(!self.made.iter().any(|made| made == name(child)), "{} is made twice", name(child));
+            self.made.push(name(child).to_owned());
+            self.seen.owned.push(child.clone());
+        }
+        for patch in &decision.patches {
+            let child =
+                self.seen.owned.iter_mut().find(|c| name(c) == patch.key.name).expect("it is patched");
+            for op in patch.body.as_array().into_iter().flatten() {
+                child["spec"][text(op, "path").trim_start_matches("/spec/")] = op["value"].clone();
+            }
+        }
+        if let Some(status) = &decision.status {
+            self.seen.run["status"] = status.clone();
+        }
+        if let Some(update) = &decision.metadata {
+            self.seen.run["metadata"]["labels"] = json!(update.labels);
+            self.seen.run["metadata"]["annotations"] = json!(update.annotations);
+        }
+    }
+
+    /// Decides and writes; then nothing more is wanted, and who waits says for what.
+    fn settle(&mut self) {
+        let was_done = condition::is_done(&self.seen.run["status"]);
+        let decision = self.decide();
+        assert!(!was_done || wants_nothing(&decision), "a run that has ended wants {decision:?}");
+        self.apply(&decision);
+        let again = self.decide();
+        assert!(wants_nothing(&again), "after its own writes it wants {again:?}");
+        if !condition::is_done(&self.seen.run["status"]) {
+            assert!(
+                again.waits_for.is_some_and(|what| !what.is_empty()),
+                "it waits for nothing it could name"
+            );
+        }
+    }
+
+    fn open(&self) -> Vec<usize> {
+        let children = self.seen.owned.iter().enumerate();
+        children.filter(|(_, c)| !condition::is_done(&c["status"])).map(|(at, _)| at).collect()
+    }
+
+    fn end_child(&mut self, at: usize, dice: &mut Dice) {
+        let child = &mut self.seen.owned[at];
+        let cancelled = match text(&child["spec"], "status") {
+            "" => None,
+            "RunCancelled" => Some("CustomRunCancelled"),
+            _ => Some("TaskRunCancelled"),
+        };
+        let (word, reason) = match cancelled {
+            Some(reason) => ("False", reason),
+            None if dice.one_in(5) => ("False", "StepFailed"),
+            None => ("True", "Succeeded"),
+        };
+        let results =
+            if dice.one_in(4) { json!([]) } else { json!([{"name": "r", "type": "string", "value": "v"}]) };
+        child["status"] = json!({
+            "conditions": [{"type": "Succeeded", "status": word, "reason": reason}],
+            "results": results,
+        });
+    }
+}
+
+fn wants_nothing(decision: &Decision) -> bool {
+    decision.status.is_none()
+        && decision.metadata.is_none()
+        && decision.creates.is_empty()
+        && decision.patches.is_empty()
+        && decision.deletes.is_empty()
+}
+
+#[test]
+fn every_story_ends_and_nothing_is_wanted_twice() {
+    let mut ends = std::collections::BTreeSet::new();
+    for seed in 0..800 {
+        let mut dice = Dice(seed);
+        let seen = Observed { run: run(&mut dice), ..Observed::default() };
+        let mut story = Story { seen, now_us: START_US, made: Vec::new() };
+        story.settle();
+        for _ in 0..100 {
+            if condition::is_done(&story.seen.run["status"]) {
+                break;
+            }
+            if dice.one_in(20) && text(&story.seen.run["spec"], "status").is_empty() {
+                let words = ["Cancelled", "CancelledRunFinally", "StoppedRunFinally"];
+                story.seen.run["spec"]["status"] = json!(words[dice.below(3) as usize]);
+            } else if dice.one_in(10) {
+                story.now_us += MINUTE_US * dice.below(20) as i64;
+            } else {
+                let open = story.open();
+                assert!(
+                    !open.is_empty(),
+                    "seed {seed}: it waits, and nothing runs: {}",
+                    story.seen.run["status"]
+                );
+                story.end_child(open[dice.below(open.len() as u64) as usize], &mut dice);
+            }
+            story.settle();
+        }
+        let status = &story.seen.run["status"];
+        assert!(condition::is_done(status), "seed {seed}: it never ends: {status}");
+        ends.insert(text(condition::succeeded(status), "reason").to_owned());
+        // A run that has ended stays as it is, whatever becomes of its children.
+        for at in story.open() {
+            story.end_child(at, &mut dice);
+            story.settle();
+        }
+    }
+    let all =
+        ["Cancelled", "Completed", "Failed", "PipelineRunTimeout", "PipelineValidationFailed", "Succeeded"];
+    assert_eq!(ends.iter().map(String::as_str).collect::<Vec<_>>(), all, "the stories are not of all kinds");
+}
+
+#[test]
+fn a_matrix_makes_its_product_and_what_is_included() {
+    let matrix = json!({
+        "params": [{"name": "os", "value": ["linux", "mac"]}, {"name": "v", "value": ["1", "2"]}],
+        "include": [
+            {"params": [{"name": "os", "value": "mac"}, {"name": "flag", "value": "-m"}]},
+            {"params": [{"name": "os", "value": "plan9"}]},
+        ],
+    });
+    let shown: Vec<_> = super::matrix::fan_out(&matrix)
+        .iter()
+        .map(|params| params.iter().map(|p| text(p, "value").to_owned()).collect::<Vec<_>>().join(" "))
+        .collect();
+    assert_eq!(shown, ["linux 1", "-m mac 1", "linux 2", "-m mac 2", "plan9"]);
+    assert_eq!(list(&matrix, "params").len(), 2);
+}
