@@ -38,7 +38,7 @@ pub struct Flags {
     pub breakpoint_on_failure: bool,
     /// The step waits for a person before it begins.
     pub debug_before_step: bool,
-    /// `sidecar-logs`: results are read by somebody else.
+    /// `sidecar-logs`: results are read by somebody else; `agent`: they may be larger than Kubernetes allows.
     pub result_from: String,
     /// Compress the termination message when that makes it smaller.
     pub compress: bool,

@@ -7,6 +7,8 @@ use serde_json::{Value, json};
 
 /// Kubernetes keeps no more of a container's message.
 pub const MESSAGE_MAX: usize = 4096;
+/// Most that the agent takes from a step whose results it reads itself.
+pub const RESULTS_MAX: usize = 256 << 10;
 
 /// Numbers of the kinds of entry.
 pub mod kind {
@@ -45,7 +47,7 @@ impl Message {
     ///
     /// # Errors
     /// When it would be too long, or cannot be written.
-    pub fn write(&self, path: &str, compress: bool) -> Result<(), String> {
+    pub fn write(&self, path: &str, compress: bool, max: usize) -> Result<(), String> {
         let mut entries: Vec<Value> =
             fs::read(path).ok().and_then(|b| serde_json::from_slice(&b).ok()).unwrap_or_default();
         entries.extend(self.0.iter().cloned());
@@ -53,9 +55,9 @@ impl Message {
         if compress {
             text = smaller(text);
         }
-        if text.len() > MESSAGE_MAX {
+        if text.len() > max {
             return Err(format!(
-                "Termination message is above max allowed size {MESSAGE_MAX}, caused by large task result."
+                "Termination message is above max allowed size {max}, caused by large task result."
             ));
         }
         let mut file = fs::File::create(path).map_err(|e| format!("cannot write {path}: {e}"))?;

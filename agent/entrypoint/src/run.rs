@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::child::{self, End, Program};
 use crate::credentials;
 use crate::flags::Flags;
-use crate::message::{Message, kind};
+use crate::message::{MESSAGE_MAX, Message, RESULTS_MAX, kind};
 use crate::references;
 use crate::wait::{Turn, turn};
 
@@ -216,7 +216,9 @@ fn collect(flags: &Flags, message: &mut Message) {
 }
 
 fn written(message: &Message, flags: &Flags, code: u8) -> u8 {
-    match message.write(&flags.termination_path, flags.compress) {
+    // Where results would come from a log, the agent reads them instead, and takes more than Kubernetes does.
+    let max = if flags.result_from == "agent" { RESULTS_MAX } else { MESSAGE_MAX };
+    match message.write(&flags.termination_path, flags.compress, max) {
         Ok(()) => code,
         Err(error) => {
             eprintln!("entrypoint: {error}");

@@ -16,6 +16,8 @@ use super::{Creation, Inner, Pod, prepare, probe};
 /// Longest termination message, and the longest piece of a log that stands in for one: Kubernetes' rules.
 const MESSAGE_MAX: u64 = 4096;
 const LOG_MESSAGE_MAX: usize = 2048;
+/// Longest message of a step whose results would come from a log: they come this way instead.
+const RESULTS_MAX: u64 = 256 << 10;
 /// A container has ended when its output has; this long is waited for a descriptor that somebody else holds.
 const OUTPUT_MAX: Duration = Duration::from_secs(2);
 /// Wait before a native sidecar is started again, doubled each time.
@@ -185,12 +187,13 @@ impl Inner {
     }
 
     fn message(&self, name: &str, code: i32) -> String {
-        let fallback = {
-            let pod = self.pod();
-            let container = container(&pod, name);
-            container.and_then(|c| c.termination_message_policy).as_deref() == Some("FallbackToLogsOnError")
-        };
-        let message = tail(&prepare::termination(&self.settings, name)).unwrap_or_default();
+        let container = container(&self.pod(), name).unwrap_or_default();
+        let fallback = container.termination_message_policy.as_deref() == Some("FallbackToLogsOnError");
+        let args = container.args.unwrap_or_default();
+        let own = args.split(|word| word == "--").next().unwrap_or_default();
+        let large = own.windows(2).any(|flag| flag == ["-result_from", "agent"]);
+        let max = if large { RESULTS_MAX } else { MESSAGE_MAX };
+        let message = tail(&prepare::termination(&self.settings, name), max).unwrap_or_default();
         if message.is_empty() && fallback && code != 0 {
             return self.logs.tail(name, LOG_MESSAGE_MAX);
         }
@@ -205,11 +208,11 @@ pub fn container(pod: &Pod, name: &str) -> Option<Container> {
     all.into_iter().find(|c| c.name == name).cloned()
 }
 
-fn tail(path: &Path) -> std::io::Result<String> {
+fn tail(path: &Path, max: u64) -> std::io::Result<String> {
     let mut file = fs::File::open(path)?;
     let length = file.metadata()?.len();
-    file.seek(SeekFrom::Start(length.saturating_sub(MESSAGE_MAX)))?;
+    file.seek(SeekFrom::Start(length.saturating_sub(max)))?;
     let mut bytes = Vec::new();
-    file.take(MESSAGE_MAX).read_to_end(&mut bytes)?;
+    file.take(max).read_to_end(&mut bytes)?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }

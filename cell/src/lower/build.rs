@@ -9,6 +9,8 @@ use serde_json::{Map, Value, json};
 
 use super::{ConfigError, Contents, containers, env, fields, list, scripts, volumes};
 
+/// The sidecar that would tell the results through its log: the agent takes them from the steps.
+const REPORTER: &str = "sidecar-tekton-log-results";
 /// Init containers whose work the agent does itself.
 const DONE_BY_AGENT: [&str; 3] = ["prepare", "place-scripts", "working-dir-initializer"];
 
@@ -22,13 +24,14 @@ pub(super) fn order(pod: &Value, contents: &Contents) -> Result<Order, ConfigErr
     for member in ["containers", "initContainers"] {
         let mut lowered = Vec::new();
         for container in list(&pod["spec"][member]) {
-            if DONE_BY_AGENT.iter().any(|name| container["name"] == *name) {
+            if DONE_BY_AGENT.iter().any(|name| container["name"] == *name) || container["name"] == REPORTER {
                 continue;
             }
-            let (container, secrets) = lower_container(pod, container, contents)?;
+            let (mut container, secrets) = lower_container(pod, container, contents)?;
             if !secrets.is_empty() {
                 secret_env.insert(container["name"].as_str().unwrap_or_default().to_owned(), secrets);
             }
+            take_results(&mut container);
             lowered.push(container);
         }
         if !lowered.is_empty() {
@@ -53,6 +56,18 @@ pub(super) fn order(pod: &Value, contents: &Contents) -> Result<Order, ConfigErr
         traceparent: None,
         network: Network::Nat,
     })
+}
+
+/// A step whose results would be told by the reporter tells them to the agent.
+fn take_results(container: &mut Value) {
+    let words = container.get_mut("args").and_then(Value::as_array_mut).into_iter().flatten();
+    let mut before = Value::Null;
+    for word in words.take_while(|word| **word != "--") {
+        if before == "-result_from" && *word == "sidecar-logs" {
+            *word = json!("agent");
+        }
+        before = word.clone();
+    }
 }
 
 fn metadata(pod: &Value) -> Value {

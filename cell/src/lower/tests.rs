@@ -97,6 +97,18 @@ fn check(pod: &Value, order: &Order, path: &std::path::Path) {
     }
 }
 
+#[test]
+fn results_that_a_sidecar_would_report_are_taken_from_the_steps() {
+    let step = json!({"name": "step-a", "image": "i", "command": ["/tekton/bin/entrypoint"],
+        "args": ["-result_from", "sidecar-logs", "-results", "r", "--", "-result_from", "sidecar-logs"]});
+    let reporter = json!({"name": "sidecar-tekton-log-results", "image": "i", "command": ["x"]});
+    let order = lowered(&pod(json!({"containers": [step, reporter]}))).unwrap();
+    let spec = serde_json::to_value(order.pod.spec.unwrap()).unwrap();
+    assert_eq!(list(&spec["containers"]).len(), 1);
+    let words = ["-result_from", "agent", "-results", "r", "--", "-result_from", "sidecar-logs"];
+    assert_eq!(spec["containers"][0]["args"], json!(words));
+}
+
 fn pod(spec: Value) -> Value {
     let mut spec = spec;
     if spec["containers"].is_null() {

@@ -28,6 +28,9 @@ const ALPHA: &[(&str, &str)] = &[
     ("enable-termination-message-compression", "true"),
 ];
 
+/// Flags of the files whose results are too large for a container's message.
+const LARGE: &[(&str, &str)] = &[("enable-api-fields", "alpha"), ("results-from", "sidecar-logs")];
+
 /// How a file ended.
 enum End {
     Passed,
@@ -39,7 +42,7 @@ enum End {
 pub fn run(dir: &Path, only: Option<&str>) -> Result<bool> {
     let tools = Tools::ready()?;
     let mut options = Options::new(tools.cella.clone(), tools.images.clone());
-    options.tenants = vec!["stable".into(), "beta".into(), "alpha".into()];
+    options.tenants = ["stable", "beta", "alpha", "large"].map(String::from).into();
     let mut server = Server::start(&options)?;
     flags(&tools, &server)?;
     let mut files = Vec::new();
@@ -89,7 +92,7 @@ fn mark(end: &End) -> &'static str {
 }
 
 fn flags(tools: &Tools, server: &Server) -> Result<()> {
-    for (tenant, all) in [("alpha", ALPHA), ("beta", &[("enable-api-fields", "beta")])] {
+    for (tenant, all) in [("alpha", ALPHA), ("beta", &[("enable-api-fields", "beta")]), ("large", LARGE)] {
         let data: BTreeMap<_, _> = all.iter().copied().collect();
         let patch = serde_json::json!({ "data": data }).to_string();
         let patch =
@@ -102,7 +105,10 @@ fn flags(tools: &Tools, server: &Server) -> Result<()> {
 fn one(tools: &Tools, server: &Server, file: &Path, index: usize) -> Result<End> {
     let text = std::fs::read_to_string(file)?;
     let leg = |name: &str| file.components().any(|c| c.as_os_str() == name);
-    let tenant = if leg("alpha") {
+    let large = file.file_name().is_some_and(|name| name.to_string_lossy().contains("large"));
+    let tenant = if large {
+        "large"
+    } else if leg("alpha") {
         "alpha"
     } else if leg("beta") {
         "beta"

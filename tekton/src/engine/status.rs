@@ -31,6 +31,8 @@ pub struct Told<'a> {
     pub ignore_failure: bool,
     /// A container that could not be created in time may still be.
     pub hopeful: bool,
+    /// Results are told beside the steps' messages: those do not show them.
+    pub results_apart: bool,
 }
 
 /// What a Pod's status means for its run, beside the run's status.
@@ -141,7 +143,12 @@ fn step_state(
         state["results"] = Value::Array(own);
     }
     artifacts.take(&mut state, &entries, errors);
-    let visible: Vec<_> = entries.into_iter().filter(|e| e.kind != Kind::Internal).collect();
+    let shown = |e: &Entry| match e.kind {
+        Kind::Internal => false,
+        Kind::TaskRunResult | Kind::StepResult => !results.apart,
+        Kind::StepArtifacts | Kind::TaskArtifacts | Kind::Other(_) => true,
+    };
+    let visible: Vec<_> = entries.into_iter().filter(shown).collect();
     if visible.is_empty() {
         object_mut(&mut state["terminated"]).remove("message");
     } else {

@@ -232,7 +232,10 @@ impl Pass<'_> {
         self.announce_sidecars(pod);
         let on_error =
             text(&self.seen.run["metadata"]["annotations"], "pipeline.tekton.dev/pipeline-task-on-error");
+        let results_apart =
+            self.config.feature_flags.get("results-from").is_some_and(|from| from == "sidecar-logs");
         let told = Told {
+            results_apart,
             pod,
             spec,
             embedded: &self.seen.run["spec"]["taskSpec"],
@@ -250,6 +253,9 @@ impl Pass<'_> {
             self.decision.errors.push(derived.errors.join("\n"));
         }
         if condition::is_done(&self.status) {
+            if results_apart {
+                self.check_sizes();
+            }
             return;
         }
         self.decision.waits_for = Some("its steps to end".into());

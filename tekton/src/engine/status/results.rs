@@ -13,6 +13,8 @@ use crate::engine::termination::{Entry, Kind};
 pub struct Results<'a> {
     /// Declarations: the run's own and the task's.
     declared: Vec<&'a Value>,
+    /// They are told beside the steps' messages.
+    pub apart: bool,
     /// They are published when the run has ended, however it did.
     done: bool,
     /// In the order in which they were first told.
@@ -23,7 +25,7 @@ impl<'a> Results<'a> {
     /// Nothing told yet.
     pub fn of(told: &Told<'a>, done: bool) -> Self {
         let declared = list(told.embedded, "results").iter().chain(list(told.spec, "results"));
-        Self { declared: declared.collect(), done, told: Vec::new() }
+        Self { declared: declared.collect(), apart: told.results_apart, done, told: Vec::new() }
     }
 
     /// Takes over the results of the step that `container` runs; returns those of the step itself.

@@ -6,7 +6,11 @@ use super::Pass;
 use crate::engine::condition::{self, Truth};
 use crate::engine::decide::{ChildPatch, Key, PatchKind};
 use crate::engine::doc::{list, list_mut, name, namespace, object_mut, text};
+use crate::engine::params::as_text;
 use crate::engine::time::{duration, go_duration, parse, rfc3339};
+
+/// Largest result that is told apart, unless a setting says otherwise, bytes.
+const RESULT_MAX: usize = 4096;
 
 impl Pass<'_> {
     pub(super) fn cancel(&mut self) {
@@ -77,6 +81,20 @@ impl Pass<'_> {
             .filter_map(|c| parse(text(c, "lastTransitionTime")))
             .map(|since| since + grace - self.now_us)
             .find(|left| *left > 0)
+    }
+
+    /// Results that are told apart may each be so large, and no larger.
+    pub(super) fn check_sizes(&mut self) {
+        let max = self.config.feature_flags.get("max-result-size").and_then(|max| max.parse().ok());
+        let max: usize = max.unwrap_or(RESULT_MAX);
+        let of_steps = list(&self.status, "steps").iter().flat_map(|step| list(step, "results"));
+        let mut all = list(&self.status, "results").iter().chain(of_steps);
+        if all.any(|result| as_text(&result["value"]).len() > max) {
+            let run = name(&self.seen.run);
+            let message = format!("TaskRun {run:?} failed: results exceeded size limit {max} bytes");
+            object_mut(&mut self.status).remove("results");
+            self.end_early("TaskRunResultLargerThanAllowedLimit", &message);
+        }
     }
 
     /// Ends the run before its Pod has: the Pod goes, or is told to.
