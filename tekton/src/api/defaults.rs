@@ -62,7 +62,7 @@ pub fn apply(kind: &str, object: &mut Value, config: &TenantConfig) {
         }
         "Pipeline" => {
             if let Some(spec) = map(object, "spec") {
-                pipeline_spec(spec);
+                pipeline_spec(spec, config);
             }
         }
         "TaskRun" => task_run(object, config),
@@ -126,7 +126,7 @@ fn pipeline_run(object: &mut Value, config: &TenantConfig) {
     }
     pod_template(template, config);
     if let Some(inner) = map(spec, "pipelineSpec") {
-        pipeline_spec(inner);
+        pipeline_spec(inner, config);
     }
 }
 
@@ -169,16 +169,18 @@ fn task_spec(spec: &mut Value) {
     each(spec, "steps", |step| spell(step, "timeout"));
 }
 
-fn pipeline_spec(spec: &mut Value) {
+fn pipeline_spec(spec: &mut Value, config: &TenantConfig) {
     each(spec, "params", param_spec);
     for part in ["tasks", "finally"] {
-        each(spec, part, pipeline_task);
+        each(spec, part, |task| pipeline_task(task, config));
     }
 }
 
-fn pipeline_task(task: &mut Value) {
+fn pipeline_task(task: &mut Value, config: &TenantConfig) {
     spell(task, "timeout");
-    if let Some(reference) = map(task, "taskRef") {
+    if let Some(reference) = map(task, "taskRef")
+        && empty(&reference["apiVersion"])
+    {
         task_ref(reference, config);
     }
     if let Some(inner) = map(task, "taskSpec") {
