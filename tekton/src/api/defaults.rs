@@ -178,9 +178,7 @@ fn pipeline_spec(spec: &mut Value, config: &TenantConfig) {
 
 fn pipeline_task(task: &mut Value, config: &TenantConfig) {
     spell(task, "timeout");
-    if let Some(reference) = map(task, "taskRef")
-        && empty(&reference["apiVersion"])
-    {
+    if let Some(reference) = map(task, "taskRef") {
         task_ref(reference, config);
     }
     if let Some(inner) = map(task, "taskSpec") {

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{Pass, Stop, merged_metadata};
-use crate::api::defaults;
+use crate::api::{defaults, validate};
 use crate::engine::condition::{self, Truth};
 use crate::engine::decide::{Key, Need};
 use crate::engine::doc::{is_empty, list, list_mut, name, namespace, object_mut, text};
@@ -85,6 +85,18 @@ impl Pass<'_> {
             }
         };
         defaults::apply("Task", &mut task, self.config);
+        // Fetched objects are admitted as if somebody had created them.
+        let faults = validate::check("Task", &task, None, self.config);
+        if !faults.is_empty() {
+            let head = "admission webhook \"validation.webhook.pipeline.tekton.dev\" denied the request";
+            let message = format!(
+                "validation failed for referenced object {}: {head}: validation failed: {faults}",
+                name(&task)
+            );
+            self.set_failed("TaskValidationFailed", &message);
+            self.decision.errors.push(message);
+            return None;
+        }
         if !source.is_null() {
             self.status["provenance"]["refSource"] = source;
         }
