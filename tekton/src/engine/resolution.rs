@@ -111,13 +111,34 @@ fn fnv128a(text: &str) -> u128 {
 /// # Errors
 /// The reference's text.
 pub fn read(fetched: &str, kind: &str) -> Result<Value, String> {
-    let object: Value = serde_yaml_ng::from_str(fetched)
+    let mut object: Value = serde_yaml_ng::from_str(fetched)
         .map_err(|error| format!("invalid runtime object: {}", yaml_fault(&error.to_string())))?;
     if text(&object, "kind") != kind {
         let noun = if kind == "Task" { "task" } else { kind };
         return Err(format!("resource is not a {noun}"));
     }
+    if kind == "Task" && text(&object, "apiVersion") == "tekton.dev/v1beta1" {
+        modernise(&mut object);
+    }
     Ok(object)
+}
+
+/// A Task of `v1beta1` as one of `v1`: containers call their resources by another name.
+fn modernise(task: &mut Value) {
+    task["apiVersion"] = json!("tekton.dev/v1");
+    let Some(spec) = task.get_mut("spec").and_then(Value::as_object_mut) else { return };
+    for (part, value) in spec {
+        let containers = match (part.as_str(), value) {
+            ("steps" | "sidecars", Value::Array(all)) => all.as_mut_slice(),
+            ("stepTemplate", template) => std::slice::from_mut(template),
+            _ => continue,
+        };
+        for container in containers.iter_mut().filter_map(Value::as_object_mut) {
+            if let Some(resources) = container.remove("resources") {
+                container.insert("computeResources".into(), resources);
+            }
+        }
+    }
 }
 
 /// A fault of a YAML text in the words of the reference's library: `yaml: line 1: did not find …`. It counts lines
@@ -137,3 +158,6 @@ fn yaml_fault(fault: &str) -> String {
         line => format!("yaml: line {line}: {what}"),
     }
 }
+
+#[cfg(test)]
+mod tests;

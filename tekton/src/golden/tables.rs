@@ -34,7 +34,8 @@ pub fn childname(dir: &Path) -> Result<Outcomes, String> {
 /// Termination messages.
 pub fn termination(dir: &Path) -> Result<Outcomes, String> {
     each(dir, |case| match (termination::parse(text(case, "message")), case.get("error")) {
-        (Err(_), Some(_)) => Ok(()),
+        // Users read the text in events: it is the reference's, to the letter.
+        (Err(error), Some(expected)) => same(expected, &json!(error.to_string())),
         (Ok(_), Some(error)) => Err(format!("accepted; the reference says {error}")),
         (Err(error), None) => Err(format!("refused: {error}")),
         (Ok(entries), None) => {

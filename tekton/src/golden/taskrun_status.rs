@@ -113,7 +113,9 @@ impl<'a> Replay<'a> {
                 }
             }
             events.extend(decision.events.iter().map(|e| format!("{} {} {}", e.kind, e.reason, e.message)));
-            errors.extend(decision.errors.iter().map(|e| json!({"message": e})));
+            if !decision.errors.is_empty() {
+                errors.push(json!({"message": decision.errors.join("\n")}));
+            }
             let changed =
                 decision.status.is_some() || !decision.creates.is_empty() || !decision.patches.is_empty();
             self.write(&decision, &mut actions);
@@ -127,7 +129,8 @@ impl<'a> Replay<'a> {
                 });
                 let mut status = self.run["status"].clone();
                 strip(&mut status);
-                let mut seen = json!({"status": status, "events": events, "actions": actions});
+                let mut seen =
+                    json!({"status": status, "events": events, "actions": actions, "errors": errors});
                 if let Some(after) = decision.requeue_after_us {
                     seen["requeueAfter"] = json!(go_duration(after));
                 }
@@ -195,8 +198,12 @@ impl IntoList for Value {
         let mut all = self;
         if let Value::Array(steps) = &mut all {
             for step in steps {
-                for gone in ["event", "errors", "child"] {
+                for gone in ["event", "child"] {
                     object_mut(step).remove(gone);
+                }
+                for error in step.get_mut("errors").and_then(Value::as_array_mut).into_iter().flatten() {
+                    // What is not tried again is told by the condition.
+                    object_mut(error).remove("permanent");
                 }
             }
         }

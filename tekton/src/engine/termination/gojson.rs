@@ -186,3 +186,6 @@ impl Scanner<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;
