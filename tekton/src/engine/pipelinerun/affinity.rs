@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use super::Pass;
 use crate::engine::decide::Key;
 use crate::engine::doc::{is_empty, list, name, namespace, set, strings, text};
-use crate::engine::{claims, pod};
+use crate::engine::{claims, pod, workspaces};
 
 /// Annotation of children that shall be near an assistant.
 pub const ANNOTATION: &str = "pipeline.tekton.dev/affinity-assistant";
@@ -48,6 +48,13 @@ impl Pass<'_> {
         }
     }
 
+    /// The run's workspaces, with its params put into them.
+    pub(super) fn bound(&self) -> Vec<Value> {
+        let mut bound = list(&self.run()["spec"], "workspaces").to_vec();
+        workspaces::substitute(&mut bound, &super::apply::of_run(self.run()));
+        bound
+    }
+
     /// Name of the claim that a binding with a template stands for.
     pub(super) fn claim_name(&self, binding: &Value) -> String {
         let run = self.run();
@@ -73,7 +80,7 @@ impl Pass<'_> {
     /// Creates claims and assistants that are not there yet.
     pub(super) fn claims(&mut self) {
         let run = self.seen.run.clone();
-        let all = list(&run["spec"], "workspaces");
+        let all = self.bound();
         let coschedule = self.coschedule();
         if matches!(coschedule, Coschedule::Workspaces | Coschedule::Disabled) {
             for binding in all.iter().filter(|b| !b["volumeClaimTemplate"].is_null()) {

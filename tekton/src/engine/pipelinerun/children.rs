@@ -18,10 +18,11 @@ impl Pass<'_> {
         let sizes = sizes(&entry, facts);
         apply::at_start(&mut entry, sizes);
         let combinations = matrix::fan_out(&entry["matrix"]);
-        let (bindings, shared) = self.bindings(&entry, task);
+        let propagated = results::propagated(&facts.tasks);
+        let (bindings, shared) = self.bindings(&entry, task, &propagated);
         let assistant = self.assistant_of(shared.as_deref());
         let spec = match task.kind {
-            Kind::Task => self.task_spec(&entry, &results::propagated(&facts.tasks)),
+            Kind::Task => self.task_spec(&entry, &propagated),
             Kind::Custom => custom_spec(&entry),
             Kind::Pipeline => pipeline_spec(&entry),
         };

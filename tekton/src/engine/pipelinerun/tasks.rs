@@ -78,8 +78,10 @@ impl Pass<'_> {
 
     /// Finds the spec of the task: embedded, that of its child, or that of a Task.
     fn spec_of(&mut self, task: &mut Task, pipeline_name: &str) -> Result<(), Stop> {
-        if task.kind != Kind::Task {
-            return Ok(());
+        match task.kind {
+            Kind::Task => {}
+            Kind::Custom => return Ok(()),
+            Kind::Pipeline => return self.no_cycle(task, pipeline_name),
         }
         let reference = &task.entry["taskRef"];
         if !task.entry["taskSpec"].is_null() {
@@ -108,6 +110,39 @@ impl Pass<'_> {
                 let wanted = &task.task_name;
                 let why = format!("tasks.tekton.dev {wanted:?} not found");
                 Err(self.no_task(wanted, &why, pipeline_name))
+            }
+        }
+    }
+
+    /// A pipeline must not run itself, however many pipelines are in between: the runs above this one are looked at.
+    fn no_cycle(&mut self, task: &Task, pipeline_name: &str) -> Result<(), Stop> {
+        let wanted = text(&task.entry["pipelineRef"], "name");
+        if wanted.is_empty() || task.has_children() {
+            return Ok(());
+        }
+        let mut chain = vec![wanted.to_owned()];
+        let mut run = self.run();
+        loop {
+            let own = text(&run["spec"]["pipelineRef"], "name");
+            if !own.is_empty() {
+                chain.push(own.to_owned());
+            }
+            if own == wanted {
+                chain.reverse();
+                let error = format!("pipelines run each other in a circle: {}", chain.join(" -> "));
+                let place = format!("Pipeline {}/{pipeline_name}", namespace(run));
+                let message = format!("{place} can't be Run; {error}");
+                return Err(self.refuse("PipelineValidationFailed", &message, &error));
+            }
+            let owners = list(&run["metadata"], "ownerReferences").iter();
+            let Some(above) = owners.into_iter().find(|o| text(o, "kind") == "PipelineRun") else {
+                return Ok(());
+            };
+            let key = Key::new("PipelineRun", namespace(run), text(above, "name"));
+            match self.seen.objects.get(&key) {
+                None => return Err(Stop::Need([Need::Object(key)].into())),
+                Some(None) => return Ok(()),
+                Some(Some(found)) => run = found,
             }
         }
     }

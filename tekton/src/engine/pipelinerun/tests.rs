@@ -6,7 +6,7 @@ use super::decide;
 use crate::api::config::TenantConfig;
 use crate::api::defaults;
 use crate::engine::condition;
-use crate::engine::decide::{Decision, Installation, Observed, Outcome};
+use crate::engine::decide::{Decision, Installation, Key, Observed, Outcome};
 use crate::engine::doc::{list, name, text};
 
 const START_US: i64 = 1_893_456_000_000_000;
@@ -227,4 +227,33 @@ fn a_matrix_makes_its_product_and_what_is_included() {
         .collect();
     assert_eq!(shown, ["linux 1", "-m mac 1", "linux 2", "-m mac 2", "plan9"]);
     assert_eq!(list(&matrix, "params").len(), 2);
+}
+
+#[test]
+fn a_pipeline_does_not_run_itself() {
+    let above = json!({
+        "apiVersion": "tekton.dev/v1",
+        "kind": "PipelineRun",
+        "metadata": {"name": "above", "namespace": "ns", "uid": "uid-above"},
+        "spec": {"pipelineRef": {"name": "a"}},
+    });
+    let run = json!({
+        "apiVersion": "tekton.dev/v1",
+        "kind": "PipelineRun",
+        "metadata": {
+            "name": "run", "namespace": "ns", "uid": "uid-run",
+            "ownerReferences": [{"kind": "PipelineRun", "name": "above", "uid": "uid-above"}],
+        },
+        "spec": {"pipelineRef": {"name": "b"}},
+    });
+    let b =
+        json!({"metadata": {"name": "b"}, "spec": {"tasks": [{"name": "t", "pipelineRef": {"name": "a"}}]}});
+    let mut seen = Observed { run, ..Observed::default() };
+    seen.objects.insert(Key::new("Pipeline", "ns", "b"), Some(b));
+    seen.objects.insert(Key::new("PipelineRun", "ns", "above"), Some(above));
+    let decision = Story { seen, now_us: START_US, made: Vec::new() }.decide();
+    assert!(decision.creates.is_empty(), "{:?}", decision.creates);
+    let status = decision.status.expect("it has ended");
+    let message = text(condition::succeeded(&status), "message");
+    assert!(message.ends_with("pipelines run each other in a circle: a -> b -> a"), "{message}");
 }

@@ -5,16 +5,24 @@ use serde_json::{Value, json};
 use super::super::Pass;
 use super::super::state::{Kind, Task};
 use crate::engine::doc::{list, object_mut, text};
+use crate::engine::substitution::Replacements;
+use crate::engine::workspaces;
 
 impl Pass<'_> {
     /// Bindings of the workspaces that a task uses, and the run's workspace of the last of them that is a claim.
-    pub(super) fn bindings(&self, entry: &Value, task: &Task) -> (Vec<Value>, Option<String>) {
-        let bound = list(&self.run()["spec"], "workspaces");
+    pub(super) fn bindings(
+        &self,
+        entry: &Value,
+        task: &Task,
+        propagated: &Replacements,
+    ) -> (Vec<Value>, Option<String>) {
+        let mut bound = self.bound();
+        workspaces::substitute(&mut bound, propagated);
         let mut wanted: Vec<Value> = list(entry, "workspaces").to_vec();
         if task.kind == Kind::Task && !entry["taskSpec"].is_null() {
             // An embedded task that refers to a workspace of the run gets it without a declaration.
             let spec = entry["taskSpec"].to_string();
-            for binding in bound {
+            for binding in &bound {
                 let name = text(binding, "name");
                 let used = spec.contains(&format!("$(workspaces.{name}."));
                 if used && !wanted.iter().any(|w| text(w, "name") == name) {
