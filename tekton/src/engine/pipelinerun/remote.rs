@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::resolve::Pipeline;
 use super::state::Task;
 use super::{Pass, Stop};
-use crate::api::defaults;
+use crate::api::{defaults, validate};
 use crate::engine::condition::Truth;
 use crate::engine::doc::{list, name, namespace, object_mut, text};
 use crate::engine::params::{self, as_text};
@@ -62,17 +62,28 @@ impl Pass<'_> {
             Ok(pipeline) => pipeline,
             Err(why) => return Err(self.no_pipeline(&why)),
         };
-        if let Some(why) = refused(&pipeline, "Pipeline") {
-            let message =
-                format!("[User error] Failed dryRunValidation for PipelineRun {}: {why}", name(self.run()));
-            return Err(self.refuse_as_is("PipelineValidationFailed", &message, &why));
-        }
-        defaults::apply("Pipeline", &mut pipeline, self.config);
+        self.admit(&mut pipeline, "Pipeline")?;
         if !source.is_null() {
             self.status["provenance"]["refSource"] = source;
         }
         self.inherit(&pipeline);
         Ok(Pipeline { spec: pipeline["spec"].clone(), name: name(&pipeline).to_owned() })
+    }
+
+    /// Fetched objects are admitted as if somebody had created them.
+    fn admit(&mut self, object: &mut Value, kind: &str) -> Result<(), Stop> {
+        defaults::apply(kind, object, self.config);
+        let faults = validate::check(kind, object, None, self.config);
+        if faults.is_empty() {
+            return Ok(());
+        }
+        let head = "admission webhook \"validation.webhook.pipeline.tekton.dev\" denied the request";
+        let error = format!(
+            "failed to read runtime object as {kind}: validation failed for referenced object {}: {head}: validation failed: {faults}",
+            name(object)
+        );
+        let message = format!("Failed dryRunValidation for PipelineRun {}: {error}", name(self.run()));
+        Err(self.refuse("PipelineValidationFailed", &message, &error))
     }
 
     /// Finds the spec of a task that its entry names to a resolver.
@@ -89,12 +100,7 @@ impl Pass<'_> {
             Ok(object) => object,
             Err(why) => return Err(self.no_task(&shown, &why, pipeline_name)),
         };
-        if let Some(why) = refused(&object, "Task") {
-            let message =
-                format!("[User error] Failed dryRunValidation for PipelineRun {}: {why}", name(self.run()));
-            return Err(self.refuse_as_is("PipelineValidationFailed", &message, &why));
-        }
-        defaults::apply("Task", &mut object, self.config);
+        self.admit(&mut object, "Task")?;
         task.spec = object["spec"].clone();
         task.task_name = name(&object).to_owned();
         Ok(())
@@ -108,19 +114,4 @@ fn shown(reference: &Value) -> String {
         out.push_str(&format!("{} = {}\n", text(param, "name"), as_text(&param["value"])));
     }
     out
-}
-
-/// Why admission would refuse a fetched object, in its words.
-fn refused(object: &Value, kind: &str) -> Option<String> {
-    let (part, fields) = match kind {
-        "Pipeline" => ("tasks", "spec.description, spec.params, spec.resources, spec.tasks, spec.workspaces"),
-        _ => ("steps", "spec.steps"),
-    };
-    let what = if kind == "Pipeline" { "expected at least one, got none" } else { "missing field(s)" };
-    list(&object["spec"], part).is_empty().then(|| {
-        format!(
-            "failed to read runtime object as {kind}: validation failed for referenced object {}: admission webhook \"validation.webhook.pipeline.tekton.dev\" denied the request: validation failed: {what}: {fields}",
-            name(object)
-        )
-    })
 }
