@@ -3,6 +3,8 @@
 mod clients;
 mod crash;
 mod demo;
+#[path = "kube.rs"]
+mod kube_crate;
 mod tidy;
 mod world;
 
