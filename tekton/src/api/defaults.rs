@@ -52,7 +52,7 @@ fn spell(holder: &mut Value, key: &str) {
     }
 }
 
-/// Fills in what the reference fills in for `kind` (of `tekton.dev/v1`); other kinds stay as they are.
+/// Fills in what the reference fills in for `kind`, in its newest version; other kinds stay as they are.
 pub fn apply(kind: &str, object: &mut Value, config: &TenantConfig) {
     match kind {
         "Task" => {
@@ -67,6 +67,19 @@ pub fn apply(kind: &str, object: &mut Value, config: &TenantConfig) {
         }
         "TaskRun" => task_run(object, config),
         "PipelineRun" => pipeline_run(object, config),
+        "StepAction" => {
+            if let Some(spec) = map(object, "spec") {
+                each(spec, "params", param_spec);
+                each(spec, "results", result);
+            }
+        }
+        "CustomRun" => {
+            if let Some(spec) = map(object, "spec")
+                && empty(&spec["serviceAccountName"])
+            {
+                spec["serviceAccountName"] = json!(service_account(config));
+            }
+        }
         _ => {}
     }
 }

@@ -3,6 +3,7 @@
 mod graph;
 mod matrix;
 mod metadata;
+mod others;
 mod params;
 mod pipeline;
 mod pipelineparams;
@@ -11,6 +12,7 @@ mod pipelinetask;
 mod references;
 mod refs;
 mod results;
+mod stepaction;
 mod steps;
 mod task;
 mod taskrun;
@@ -24,7 +26,7 @@ use serde_json::Value;
 use crate::api::config::TenantConfig;
 use crate::api::fault::Faults;
 
-/// Faults of an object of `tekton.dev`, after defaulting; kinds without rules have none. `old` is the stored object
+/// Faults of an object of `tekton.dev` or `resolution.tekton.dev`, after defaulting; kinds without rules have none. `old` is the stored object
 /// that an update replaces.
 pub fn check(kind: &str, object: &Value, old: Option<&Value>, config: &TenantConfig) -> Faults {
     match kind {
@@ -32,6 +34,10 @@ pub fn check(kind: &str, object: &Value, old: Option<&Value>, config: &TenantCon
         "TaskRun" => taskrun::task_run(object, old, config),
         "Pipeline" => pipeline::pipeline(object, config),
         "PipelineRun" => pipelinerun::pipeline_run(object, old, config),
+        "StepAction" => stepaction::step_action(object, config),
+        "CustomRun" => others::custom_run(object),
+        "ResolutionRequest" => others::resolution_request(object),
+        "VerificationPolicy" => others::verification_policy(object),
         _ => Faults::none(),
     }
 }

@@ -85,7 +85,8 @@ fn well_formed(name: &str, dots: bool) -> bool {
     first && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-' || (dots && b == b'.'))
 }
 
-fn formats(params: &[Value]) -> Faults {
+/// Faults of the spelling of names.
+pub(super) fn formats(params: &[Value]) -> Faults {
     let (objects, others): (Vec<_>, Vec<_>) = params.iter().partition(|p| text(p, "type") == "object");
     let names: BTreeSet<_> = others.iter().map(|p| text(p, "name")).collect();
     let wrong: Vec<_> = names.into_iter().filter(|n| !well_formed(n, true)).collect();

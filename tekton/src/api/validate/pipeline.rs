@@ -106,6 +106,7 @@ pub(super) fn spec(spec: &Value, config: &TenantConfig) -> Faults {
         let tasks = list(spec, section);
         faults.add(pipelineparams::declarations(tasks, list(spec, "params"), config).under(section));
         faults.add(pipelineparams::context(tasks).under(section));
+        faults.add(pipelineparams::roots(tasks).under(section));
         for (index, task) in tasks.iter().enumerate() {
             faults.add(when::when(task, config).field_index(section, index));
         }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::references::{is_whole, isolated, known, prohibited, whole_prohibited};
+use super::references::{expressions, is_whole, isolated, known, prohibited, whole_prohibited};
 use super::{matrix, params};
 use crate::api::config::TenantConfig;
 use crate::api::fault::Faults;
@@ -177,5 +177,49 @@ pub(super) fn uses(tasks: &[Value], params: &[Value]) -> Faults {
         faults.add(declared.in_when(task).index(index));
     }
     faults.add(unique_values(tasks));
+    faults
+}
+
+/// What a reference in a pipeline may begin with.
+const ROOTS: [&str; 6] = ["params", "tasks", "finally", "context", "workspaces", "results"];
+
+fn foreign(value: &str) -> Faults {
+    let mut faults = Faults::none();
+    for expression in expressions(value) {
+        let root = expression.split(['.', '[']).next().unwrap_or("");
+        if !ROOTS.contains(&root) {
+            faults.add(Faults::invalid(
+                format!(
+                    r#"invalid variable reference "$({expression})", must start with a valid prefix: params, tasks, finally, context, workspaces, or results; if you meant a shell variable, use ${{VAR}} instead"#
+                ),
+                "value",
+            ));
+        }
+    }
+    faults
+}
+
+/// Faults of references in parameters that begin with nothing a pipeline knows.
+pub(super) fn roots(tasks: &[Value]) -> Faults {
+    let of = |params: &[Value]| {
+        let mut faults = Faults::none();
+        for param in params {
+            let mut values = Vec::new();
+            super::graph::all_texts(&param["value"], &mut values);
+            for value in values {
+                faults.add(foreign(value).field_key("params", text(param, "name")));
+            }
+        }
+        faults
+    };
+    let mut faults = Faults::none();
+    for (index, task) in tasks.iter().enumerate() {
+        let mut found = of(list(task, "params"));
+        found.add(of(list(&task["matrix"], "params")).under("matrix"));
+        for (at, include) in list(&task["matrix"], "include").iter().enumerate() {
+            found.add(of(list(include, "params")).field_index("matrix.include", at));
+        }
+        faults.add(found.index(index));
+    }
     faults
 }

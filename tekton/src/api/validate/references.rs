@@ -128,6 +128,17 @@ pub(super) fn is_whole(value: &str, prefix: &str) -> bool {
     first.name.strip_suffix("[*]").is_some_and(|n| !n.is_empty() && n.bytes().all(plain))
 }
 
+/// Whether a text is one reference and nothing else.
+pub(super) fn is_single(value: &str, prefix: &str) -> bool {
+    let found = find(value, prefix);
+    found.len() == 1 && found[0].whole.len() == value.len()
+}
+
+/// Whether a text refers to anything below `prefix`.
+pub(super) fn mentions(value: &str, prefix: &str) -> bool {
+    !find(value, prefix).is_empty()
+}
+
 /// What stands inside each `$(...)` of a text that can be replaced.
 pub(super) fn expressions(value: &str) -> Vec<&str> {
     let mut out = Vec::new();

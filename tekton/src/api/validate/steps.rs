@@ -55,7 +55,8 @@ pub(super) fn sidecars(spec: &Value) -> Faults {
     faults.under("sidecars")
 }
 
-fn script_or_command(container: &Value) -> Faults {
+/// A script is a command of its own.
+pub(super) fn script_or_command(container: &Value) -> Faults {
     if !text(container, "script").is_empty() && !list(container, "command").is_empty() {
         return Faults::at("script cannot be used with command", &["script"]);
     }

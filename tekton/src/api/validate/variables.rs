@@ -19,8 +19,8 @@ struct Walk<'a> {
     scalar: Rule,
     /// For elements of `command` and `args`.
     element: Rule,
-    mount_path: &'a str,
-    sub_path: &'a str,
+    /// How `mountPath` and `subPath` are called; nothing where mounts are not looked at.
+    mounts: Option<[&'a str; 2]>,
     on_error: bool,
 }
 
@@ -39,10 +39,11 @@ impl Walk<'_> {
         for variable in list(step, "env") {
             faults.add(check(text(variable, "value")).field_key("env", text(variable, "name")));
         }
-        for (index, mount) in list(step, "volumeMounts").iter().enumerate() {
-            let fields = [("name", "name"), ("mountPath", self.mount_path), ("subPath", self.sub_path)];
-            for (field, path) in fields {
-                faults.add(check(text(mount, field)).under(path).field_index("volumeMount", index));
+        if let Some([mount_path, sub_path]) = self.mounts {
+            for (index, mount) in list(step, "volumeMounts").iter().enumerate() {
+                for (field, path) in [("name", "name"), ("mountPath", mount_path), ("subPath", sub_path)] {
+                    faults.add(check(text(mount, field)).under(path).field_index("volumeMount", index));
+                }
             }
         }
         if self.on_error {
@@ -60,8 +61,7 @@ pub(super) fn known(steps: &[Value], prefix: &str, names: &Names) -> Faults {
         names,
         scalar: rule,
         element: rule,
-        mount_path: "MountPath",
-        sub_path: "SubPath",
+        mounts: Some(["MountPath", "SubPath"]),
         on_error: true,
     };
     let mut faults = Faults::none();
@@ -88,8 +88,7 @@ fn compounded(steps: &[Value], names: &Names, scalar: Rule, element: Rule) -> Fa
         names,
         scalar,
         element,
-        mount_path: "mountPath",
-        sub_path: "subPath",
+        mounts: Some(["mountPath", "subPath"]),
         on_error: false,
     };
     let mut faults = Faults::none();
@@ -115,6 +114,52 @@ pub(super) fn declared(steps: &[Value], params: &[Value]) -> Faults {
     for param in params.iter().filter(|p| text(p, "type") == "object") {
         if some(param, "properties").is_none() {
             faults.add(Faults::missing(&format!("{}.properties", text(param, "name"))));
+        }
+    }
+    faults
+}
+
+/// Faults of the uses of a StepAction's parameters in itself, mounts apart.
+pub(super) fn in_action(spec: &Value) -> Faults {
+    let declared = list(spec, "params");
+    let set = |kind: &str| -> Names {
+        let of = declared.iter().filter(|p| kind.is_empty() || text(p, "type") == kind);
+        of.map(|p| text(p, "name").to_owned()).collect()
+    };
+    let (all, arrays, objects) = (set(""), set("array"), set("object"));
+    let mut faults = Faults::none();
+    let mut walk = |prefix: &str, names: &Names, scalar: Rule, element: Rule| {
+        let walk = Walk { prefix, names, scalar, element, mounts: None, on_error: false };
+        faults.add(walk.step(spec));
+    };
+    walk("params", &all, references::known, references::known);
+    walk("params", &objects, references::whole_prohibited, references::whole_prohibited);
+    walk("params", &arrays, references::prohibited, references::isolated);
+    for param in declared.iter().filter(|p| text(p, "type") == "object") {
+        let keys = param["properties"].as_object().into_iter().flatten().map(|(k, _)| k.clone()).collect();
+        let prefix = format!("params.{}", text(param, "name"));
+        walk(&prefix, &keys, references::known, references::known);
+    }
+    for (index, mount) in list(spec, "volumeMounts").iter().enumerate() {
+        let name = text(mount, "name");
+        let single = references::is_single(name, "params");
+        let mut found = Faults::none();
+        if single {
+            found.add(references::known(name, "params", &all));
+            found.add(references::whole_prohibited(name, "params", &objects));
+            found.add(references::prohibited(name, "params", &arrays));
+            for param in declared.iter().filter(|p| text(p, "type") == "object") {
+                let keys = param["properties"].as_object().into_iter().flatten().map(|(k, _)| k.clone());
+                let prefix = format!("params.{}", text(param, "name"));
+                found.add(references::known(name, &prefix, &keys.collect()));
+            }
+        } else {
+            let details = "expect the Name to be a single param reference";
+            found.add(Faults::detailed(format!("invalid value: {name}"), &["name"], details));
+        }
+        faults.add(found.field_index("volumeMounts", index));
+        if !single {
+            break;
         }
     }
     faults
