@@ -20,6 +20,10 @@ use crate::objects::At;
 pub const EXPLANATION: &str = "cella.dev/placement-explanation";
 /// The name under which the reference refuses objects; clients show it.
 const WEBHOOK: &str = "validation.webhook.pipeline.tekton.dev";
+/// The same for ConfigMaps of settings.
+const CONFIG_WEBHOOK: &str = "config.webhook.pipeline.tekton.dev";
+/// Where a tenant's settings are.
+const SETTINGS: &str = "tekton-pipelines";
 /// Annotations that only we set.
 const OURS: [&str; 5] = [CELL, REGION, EPOCH, EXPLANATION, store::cell::TIMINGS];
 
@@ -73,16 +77,21 @@ impl Admit<'_> {
     /// A Status in Tekton's words.
     pub(crate) fn check(&self, object: &Value, old: Option<&Value>) -> Result<Vec<String>, Status> {
         let kind = self.at.target.kind;
-        if self.at.app.admission == Admission::Bare || !kind.group.ends_with("tekton.dev") {
+        if self.at.app.admission == Admission::Bare {
+            return Ok(Vec::new());
+        }
+        if kind.plural == "configmaps" && self.at.target.namespace.as_deref() == Some(SETTINGS) {
+            tekton::api::config::check(meta::name(object), &data(object))
+                .map_err(|why| refused(CONFIG_WEBHOOK, &why))?;
+        }
+        if !kind.group.ends_with("tekton.dev") {
             return Ok(Vec::new());
         }
         let faults = validate::check(kind.kind, object, old, &config(self.around));
         if faults.is_empty() {
             return Ok(Vec::new());
         }
-        Err(Status::bad_request(format!(
-            "admission webhook \"{WEBHOOK}\" denied the request: validation failed: {faults}"
-        )))
+        Err(refused(WEBHOOK, &faults))
     }
 
     /// Nothing is made in a namespace that is not there, or is on its way out.
@@ -101,12 +110,22 @@ impl Admit<'_> {
     }
 }
 
+/// A refusal as the API server passes it on from a webhook.
+fn refused(webhook: &str, why: &dyn std::fmt::Display) -> Status {
+    Status::bad_request(format!(
+        "admission webhook \"{webhook}\" denied the request: validation failed: {why}"
+    ))
+}
+
+/// The data of a ConfigMap.
+fn data(object: &Value) -> BTreeMap<String, String> {
+    let data = object["data"].as_object();
+    data.into_iter().flatten().filter_map(|(k, v)| Some((k.clone(), v.as_str()?.to_owned()))).collect()
+}
+
 /// A tenant's settings.
 fn config(around: &Surroundings) -> TenantConfig {
-    let data = |object: &Option<Value>| -> BTreeMap<String, String> {
-        let data = object.as_ref().and_then(|o| o["data"].as_object());
-        data.into_iter().flatten().filter_map(|(k, v)| Some((k.clone(), v.as_str()?.to_owned()))).collect()
-    };
+    let data = |object: &Option<Value>| object.as_ref().map(data).unwrap_or_default();
     TenantConfig {
         feature_flags: data(&around.feature_flags),
         config_defaults: data(&around.config_defaults),

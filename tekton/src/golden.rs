@@ -3,6 +3,7 @@
 
 pub mod admission;
 pub mod compare;
+pub mod config;
 pub mod pipelinerun;
 pub mod pod;
 pub mod tables;

@@ -7,8 +7,9 @@ use tekton::golden::{self, Outcomes};
 
 type Replay = fn(&Path) -> std::result::Result<Outcomes, String>;
 
-const GROUPS: [(&str, Replay); 7] = [
+const GROUPS: [(&str, Replay); 8] = [
     ("admission", golden::admission::run),
+    ("config", golden::config::run),
     ("pod", golden::pod::run),
     ("taskrun-status", golden::taskrun_status::run),
     ("pipelinerun", golden::pipelinerun::run),

@@ -57,7 +57,7 @@ pub fn apply(kind: &str, object: &mut Value, config: &TenantConfig) {
     match kind {
         "Task" => {
             if let Some(spec) = map(object, "spec") {
-                task_spec(spec);
+                task_spec(spec, config);
             }
         }
         "Pipeline" => {
@@ -110,7 +110,7 @@ fn task_run(object: &mut Value, config: &TenantConfig) {
     }
     pod_template(spec, config);
     if let Some(inner) = map(spec, "taskSpec") {
-        task_spec(inner);
+        task_spec(inner, config);
     }
 }
 
@@ -176,10 +176,15 @@ fn task_ref(reference: &mut Value, config: &TenantConfig) {
     }
 }
 
-fn task_spec(spec: &mut Value) {
+fn task_spec(spec: &mut Value, config: &TenantConfig) {
     each(spec, "params", param_spec);
     each(spec, "results", result);
-    each(spec, "steps", |step| spell(step, "timeout"));
+    each(spec, "steps", |step| {
+        spell(step, "timeout");
+        if let Some(reference) = map(step, "ref") {
+            default_resolver(reference, config);
+        }
+    });
 }
 
 fn pipeline_spec(spec: &mut Value, config: &TenantConfig) {
@@ -197,7 +202,7 @@ fn pipeline_task(task: &mut Value, config: &TenantConfig) {
     if let Some(inner) = map(task, "taskSpec") {
         let custom = !empty(&inner["apiVersion"]);
         if !custom {
-            task_spec(inner);
+            task_spec(inner, config);
         }
     }
 }

@@ -15,7 +15,8 @@ fn lines(file: &Path) -> Result<Vec<Value>, String> {
     text.lines().map(|line| serde_json::from_str(line).map_err(|e| e.to_string())).collect()
 }
 
-fn each(dir: &Path, check: impl Fn(&Value) -> Result<(), String>) -> Result<Outcomes, String> {
+/// Checks each line of a table.
+pub(super) fn each(dir: &Path, check: impl Fn(&Value) -> Result<(), String>) -> Result<Outcomes, String> {
     let cases = lines(&dir.join("cases.jsonl"))?;
     Ok(cases.iter().enumerate().map(|(i, case)| (format!("line {}", i + 1), check(case))).collect())
 }

@@ -30,6 +30,11 @@ fn admission() {
 }
 
 #[test]
+fn config() {
+    check("config", super::config::run(&dir("config")).unwrap(), "");
+}
+
+#[test]
 fn pod() {
     check("pod", super::pod::run(&dir("pod")).unwrap(), include_str!("known/pod.txt"));
 }

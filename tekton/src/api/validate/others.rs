@@ -15,12 +15,10 @@ pub(super) fn custom_run(object: &Value) -> Faults {
         (Some(_), Some(_)) => faults.add(Faults::both(&["spec.customRef", "spec.customSpec"])),
         (reference, embedded) => {
             let field = if reference.is_some() { "customRef" } else { "customSpec" };
-            for (holder, part) in
-                reference.or(embedded).into_iter().flat_map(|h| ["apiVersion", "kind"].map(|p| (h, p)))
-            {
-                if text(holder, part).is_empty() {
-                    faults.add(Faults::missing(&format!("spec.{field}.{part}")));
-                }
+            // Only the first missing part is told.
+            let holder = reference.or(embedded).unwrap_or(&Value::Null);
+            if let Some(part) = ["apiVersion", "kind"].into_iter().find(|p| text(holder, p).is_empty()) {
+                faults.add(Faults::missing(&format!("spec.{field}.{part}")));
             }
         }
     }
