@@ -52,7 +52,7 @@ fn spell(holder: &mut Value, key: &str) {
     }
 }
 
-/// Fills in what the reference fills in for `kind`, in its newest version; other kinds stay as they are.
+/// Fills in what the reference fills in for `kind`; other kinds stay as they are.
 pub fn apply(kind: &str, object: &mut Value, config: &TenantConfig) {
     match kind {
         "Task" => {
@@ -115,31 +115,44 @@ fn task_run(object: &mut Value, config: &TenantConfig) {
 }
 
 fn pipeline_run(object: &mut Value, config: &TenantConfig) {
+    let older = object["apiVersion"] == "tekton.dev/v1beta1";
     let Some(spec) = map(object, "spec") else { return };
     if let Some(reference) = map(spec, "pipelineRef") {
         default_resolver(reference, config);
     }
-    let timeouts = spec["timeouts"].is_object();
-    if !timeouts {
-        spec["timeouts"] = json!({});
+    each(spec, "taskRunSpecs", |specific| spell(specific, "timeout"));
+    spell(spec, "timeout");
+    if older && !spec["timeouts"].is_object() {
+        if spec.get("timeout").is_none_or(Value::is_null) {
+            spec["timeout"] = json!(timeout(config));
+        }
+    } else {
+        timeouts(spec, config);
     }
-    if spec["timeouts"].get("pipeline").is_none_or(Value::is_null) {
-        spec["timeouts"]["pipeline"] = json!(timeout(config));
-    }
-    if !spec["taskRunTemplate"].is_object() {
+    if !older && !spec["taskRunTemplate"].is_object() {
         spec["taskRunTemplate"] = json!({});
     }
-    for which in ["pipeline", "tasks", "finally"] {
-        spell(&mut spec["timeouts"], which);
-    }
-    each(spec, "taskRunSpecs", |specific| spell(specific, "timeout"));
-    let template = &mut spec["taskRunTemplate"];
+    // v1beta1 has at the top what v1 has in a template for the runs of tasks.
+    let template = if older { &mut *spec } else { &mut spec["taskRunTemplate"] };
     if empty(&template["serviceAccountName"]) {
         template["serviceAccountName"] = json!(service_account(config));
     }
     pod_template(template, config);
     if let Some(inner) = map(spec, "pipelineSpec") {
         pipeline_spec(inner, config);
+    }
+}
+
+fn timeouts(spec: &mut Value, config: &TenantConfig) {
+    if !spec["timeouts"].is_object() {
+        spec["timeouts"] = json!({});
+    }
+    let timeouts = &mut spec["timeouts"];
+    if timeouts.get("pipeline").is_none_or(Value::is_null) {
+        timeouts["pipeline"] = json!(timeout(config));
+    }
+    for which in ["pipeline", "tasks", "finally"] {
+        spell(timeouts, which);
     }
 }
 

@@ -17,6 +17,7 @@ mod steps;
 mod task;
 mod taskrun;
 mod update;
+mod v1beta1;
 mod variables;
 mod when;
 mod workspaces;
@@ -29,7 +30,7 @@ use crate::api::fault::Faults;
 /// Faults of an object of `tekton.dev` or `resolution.tekton.dev`, after defaulting; kinds without rules have none. `old` is the stored object
 /// that an update replaces.
 pub fn check(kind: &str, object: &Value, old: Option<&Value>, config: &TenantConfig) -> Faults {
-    match kind {
+    let mut faults = match kind {
         "Task" => task::task(object, config),
         "TaskRun" => taskrun::task_run(object, old, config),
         "Pipeline" => pipeline::pipeline(object, config),
@@ -39,5 +40,9 @@ pub fn check(kind: &str, object: &Value, old: Option<&Value>, config: &TenantCon
         "ResolutionRequest" => others::resolution_request(object),
         "VerificationPolicy" => others::verification_policy(object),
         _ => Faults::none(),
+    };
+    if object["apiVersion"] == "tekton.dev/v1beta1" {
+        faults.add(v1beta1::older(kind, object, config));
     }
+    faults
 }

@@ -117,10 +117,13 @@ fn breakpoints(debug: &Value) -> Faults {
     faults
 }
 
+/// Fields that say something of single steps and sidecars; `Overrides` are what v1beta1 calls them.
+const SPECIFICS: [&str; 4] = ["stepSpecs", "sidecarSpecs", "stepOverrides", "sidecarOverrides"];
+
 /// Faults of what a run says of single steps and sidecars, and of its own resources.
 pub(super) fn specifics(spec: &Value, config: &TenantConfig) -> Faults {
     let mut faults = Faults::none();
-    for field in ["stepSpecs", "sidecarSpecs"] {
+    for field in SPECIFICS {
         if some(spec, field).is_none() {
             continue;
         }
@@ -137,9 +140,11 @@ pub(super) fn specifics(spec: &Value, config: &TenantConfig) -> Faults {
     }
     if some(spec, "computeResources").is_some() {
         faults.add(config.gate("computeResources", Level::Beta));
-        let sized = |s: &Value| map(s, "computeResources").is_some_and(|r| !r.is_empty());
-        if list(spec, "stepSpecs").iter().any(sized) {
-            faults.add(Faults::both(&["stepSpecs.resources", "computeResources"]));
+        for (field, part) in [("stepSpecs", "computeResources"), ("stepOverrides", "resources")] {
+            let sized = |s: &Value| map(s, part).is_some_and(|r| !r.is_empty());
+            if list(spec, field).iter().any(sized) {
+                faults.add(Faults::both(&[&format!("{field}.resources"), "computeResources"]));
+            }
         }
     }
     faults
