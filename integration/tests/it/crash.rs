@@ -6,6 +6,8 @@ use http::Method;
 use integration::commands::Tools;
 use integration::leaks;
 use integration::server::{Options, Server};
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
 use serde_json::{Value, json};
 
 const RUNS: &str = "/apis/tekton.dev/v1/namespaces/default/taskruns";
@@ -65,4 +67,105 @@ async fn a_killed_server_loses_no_run() {
     server.stop().unwrap();
     drop(server);
     assert_eq!(leaks::left_since(&before), Vec::<String>::new());
+}
+
+/// Processes below `root` whose arguments have `word`.
+fn below(root: u32, word: &str) -> Vec<u32> {
+    let (mut family, mut found) = (vec![root], Vec::new());
+    let mut parents = Vec::new();
+    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+        let Ok(pid) = entry.file_name().to_string_lossy().parse::<u32>() else { continue };
+        let stat = std::fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+        let parent = stat.rsplit(") ").next().and_then(|rest| rest.split(' ').nth(1)?.parse::<u32>().ok());
+        parents.push((pid, parent.unwrap_or(0)));
+    }
+    while let Some(parent) = family.pop() {
+        for (pid, _) in parents.iter().filter(|(_, p)| *p == parent) {
+            family.push(*pid);
+            let command = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            if command.split(|b| *b == 0).any(|part| part == word.as_bytes()) {
+                found.push(*pid);
+            }
+        }
+    }
+    found.sort_unstable();
+    found
+}
+
+/// Agents and supervisors are killed at random while runs go. Each run ends once, its script has begun at most once
+/// (it says so in a file outside the pod), and nothing is left behind.
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_agents_and_supervisors_repeat_nothing() {
+    const RUNS_EACH: usize = 8;
+    let _turn = crate::alone_async().await;
+    let tools = Tools::ready().unwrap();
+    let before = leaks::Traces::now();
+    let (host, _jobs) = base::real::host();
+    let seed = host.id() as u64;
+    println!("seed {seed}");
+    let mut rng = SmallRng::seed_from_u64(seed);
+    let mut server = Server::start(&Options::new(tools.cella.clone(), tools.images.clone())).unwrap();
+    let client = Client::connect(server.access("acme"), &host).await.unwrap();
+    let claim = json!({
+        "apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "journal"},
+        "spec": {"accessModes": ["ReadWriteMany"], "resources": {"requests": {"storage": "1Mi"}}},
+    });
+    let claims = "/api/v1/namespaces/default/persistentvolumeclaims";
+    client.json(Method::POST, claims, Some(&claim)).await.unwrap();
+    let mut killed = 0;
+    for round in 0..3 {
+        for n in 0..RUNS_EACH {
+            let name = format!("k-{round}-{n}");
+            let mut body = run(&name, &format!("echo {name} >> /workspace/out/journal; sleep 0.5"));
+            body["metadata"]["annotations"] = json!({"cella.dev/regions": "us-central1"});
+            body["spec"]["taskSpec"]["workspaces"] = json!([{"name": "out"}]);
+            body["spec"]["workspaces"] =
+                json!([{"name": "out", "persistentVolumeClaim": {"claimName": "journal"}}]);
+            client.json(Method::POST, RUNS, Some(&body)).await.unwrap();
+        }
+        for _ in 0..4 {
+            host.clock.sleep(Duration::from_millis(rng.random_range(20..250))).await;
+            let word = if rng.random() { "agent" } else { "supervisor" };
+            let victims = below(server.pid().unwrap(), word);
+            if victims.is_empty() {
+                continue;
+            }
+            let victim = victims[rng.random_range(0..victims.len())];
+            let done = std::process::Command::new("kill").args(["-9", &victim.to_string()]).status().unwrap();
+            killed += u32::from(done.success());
+        }
+    }
+    let runs = all_done(&client, &host).await;
+    assert_eq!(runs.len(), 3 * RUNS_EACH);
+    assert!(killed > 3, "seed {seed}: only {killed} processes were killed");
+    let journal = journal(server.data());
+    for run in &runs {
+        let name = run["metadata"]["name"].as_str().unwrap();
+        let begun = journal.lines().filter(|line| *line == name).count();
+        assert!(begun <= 1, "seed {seed}: {name} has begun {begun} times");
+        let condition = &run["status"]["conditions"][0];
+        assert!(
+            condition["status"] == "False" || begun == 1,
+            "seed {seed}: {name} succeeded without a start"
+        );
+    }
+    server.stop().unwrap();
+    drop(server);
+    assert_eq!(leaks::left_since(&before), Vec::<String>::new(), "seed {seed}");
+}
+
+/// The file `journal` of the one claim.
+fn journal(data: &std::path::Path) -> String {
+    let mut folders = vec![data.join("volumes")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+            if entry.file_name() == "journal" {
+                return std::fs::read_to_string(entry.path()).unwrap();
+            }
+            if entry.path().is_dir() {
+                folders.push(entry.path());
+            }
+        }
+    }
+    panic!("there is no journal")
 }
