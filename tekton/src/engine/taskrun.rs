@@ -39,6 +39,7 @@ pub fn decide(seen: &Observed, config: &TenantConfig, installation: &Installatio
         status: seen.run["status"].clone(),
         decision: Decision::default(),
         before: condition::succeeded(&seen.run["status"]).clone(),
+        for_good: false,
     };
     match pass.run() {
         Ok(()) => pass.finish(),
@@ -62,6 +63,8 @@ struct Pass<'a> {
     decision: Decision,
     /// The condition against which a change is announced.
     before: Value,
+    /// The run has failed for good, whatever retries are left.
+    for_good: bool,
 }
 
 impl Pass<'_> {
@@ -223,6 +226,7 @@ impl Pass<'_> {
             );
             self.terminate_steps("Failed", name(pod));
             self.set_failed("Failed", &message);
+            self.for_good = true;
             return;
         }
         if status::exceeds_nodes(pod) {

@@ -152,7 +152,7 @@ impl Pass<'_> {
         let retries = self.seen.run["spec"]["retries"].as_u64().unwrap_or(0) as usize;
         let failed = text(condition::succeeded(&self.status), "status") == "False";
         let cancelled = text(&self.seen.run["spec"], "status") == "TaskRunCancelled";
-        if !failed || cancelled || self.retries_used() >= retries {
+        if !failed || cancelled || self.for_good || self.retries_used() >= retries {
             return;
         }
         let message = text(condition::succeeded(&self.status), "message").to_owned();
