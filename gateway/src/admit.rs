@@ -10,7 +10,7 @@ use serde_json::Value;
 use store::cell::{CELL, EPOCH, REGION, TRACEPARENT};
 use store::tenant::{Namespace, Surroundings};
 use tekton::api::config::TenantConfig;
-use tekton::api::{defaults, validate};
+use tekton::api::{decode, defaults, validate};
 use tenancy::placement::{self, CellView, Request};
 
 use crate::app::Admission;
@@ -20,6 +20,8 @@ use crate::objects::At;
 pub const EXPLANATION: &str = "cella.dev/placement-explanation";
 /// The name under which the reference refuses objects; clients show it.
 const WEBHOOK: &str = "validation.webhook.pipeline.tekton.dev";
+/// The same for objects that it cannot read.
+const CHANGING_WEBHOOK: &str = "webhook.pipeline.tekton.dev";
 /// The same for ConfigMaps of settings.
 const CONFIG_WEBHOOK: &str = "config.webhook.pipeline.tekton.dev";
 /// Where a tenant's settings are.
@@ -62,6 +64,7 @@ impl Admit<'_> {
             }
         }
         if kind.group == "tekton.dev" {
+            decode::check(object).map_err(|why| denied(CHANGING_WEBHOOK, "mutation", &why))?;
             defaults::apply(kind.kind, object, &config(self.around));
         }
         let is_run = kind.group == "tekton.dev" && matches!(kind.kind, "TaskRun" | "PipelineRun");
@@ -112,9 +115,11 @@ impl Admit<'_> {
 
 /// A refusal as the API server passes it on from a webhook.
 fn refused(webhook: &str, why: &dyn std::fmt::Display) -> Status {
-    Status::bad_request(format!(
-        "admission webhook \"{webhook}\" denied the request: validation failed: {why}"
-    ))
+    denied(webhook, "validation", why)
+}
+
+fn denied(webhook: &str, step: &str, why: &dyn std::fmt::Display) -> Status {
+    Status::bad_request(format!("admission webhook \"{webhook}\" denied the request: {step} failed: {why}"))
 }
 
 /// The data of a ConfigMap.

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::compare::{difference, normal};
 use super::{Outcomes, files};
 use crate::api::config::TenantConfig;
-use crate::api::{defaults, validate};
+use crate::api::{decode, defaults, validate};
 
 fn settings(case: &Value, name: &str) -> std::collections::BTreeMap<String, String> {
     let data = case[name].as_object().into_iter().flatten();
@@ -22,6 +22,13 @@ fn one(case: &Value) -> Result<(), String> {
     };
     let mut object = case["object"].clone();
     let kind = object["kind"].as_str().unwrap_or("").to_owned();
+    if let Err(why) = decode::check(&object) {
+        let said = format!("mutation failed: {why}");
+        return match case["expected"]["rejected"].as_str() {
+            Some(expected) if expected == said => Ok(()),
+            expected => Err(format!("expected {expected:?}, got {said:?}")),
+        };
+    }
     defaults::apply(&kind, &mut object, &config);
     let old = case.get("oldObject").filter(|o| !o.is_null());
     let faults = validate::check(&kind, &object, old, &config);
