@@ -114,6 +114,17 @@ impl Traceparent {
     }
 }
 
+impl Traceparent {
+    /// The same trace with the span of an object: a run's span has an id before it is recorded, made of its uid.
+    pub fn of(self, uid: &str) -> Self {
+        let digits: Vec<u8> = uid.bytes().filter(u8::is_ascii_hexdigit).collect();
+        let tail = digits.len().saturating_sub(16);
+        let id =
+            std::str::from_utf8(&digits[tail..]).ok().and_then(|text| u64::from_str_radix(text, 16).ok());
+        Self { span: id.unwrap_or(1).max(1), ..self }
+    }
+}
+
 impl fmt::Display for Traceparent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "00-{:032x}-{:016x}-{:02x}", self.trace, self.span, u8::from(self.sampled))
@@ -132,24 +143,25 @@ pub fn span(
     fields: &[(&'static str, String)],
 ) {
     #[cfg(feature = "otlp")]
-    otlp::span(name, parent, None, start_us, end_us, fields);
+    otlp::span(name, parent, Some(parent.span), None, start_us, end_us, fields);
     #[cfg(not(feature = "otlp"))]
     let _ = (name, parent, start_us, end_us, fields);
 }
 
-/// Records the root span of a run: its own id is `own.span`, so that other spans can name it as their parent
-/// before it is recorded.
-pub fn root_span(
+/// Records a finished span whose own id is `own.span`, so that other spans can name it as their parent before it is
+/// recorded, and in other processes. Without `parent` it is the root of its trace.
+pub fn known_span(
     name: &'static str,
     own: Traceparent,
+    parent: Option<u64>,
     start_us: i64,
     end_us: i64,
     fields: &[(&'static str, String)],
 ) {
     #[cfg(feature = "otlp")]
-    otlp::span(name, own, Some(own.span), start_us, end_us, fields);
+    otlp::span(name, own, parent, Some(own.span), start_us, end_us, fields);
     #[cfg(not(feature = "otlp"))]
-    let _ = (name, own, start_us, end_us, fields);
+    let _ = (name, own, parent, start_us, end_us, fields);
 }
 
 #[cfg(test)]

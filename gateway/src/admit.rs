@@ -176,11 +176,10 @@ fn place(at: &At<'_>, object: &mut Value, around: &Surroundings) -> Result<(), S
     meta::set_annotation(object, REGION, placed.region);
     meta::set_annotation(object, EPOCH, "1");
     meta::set_annotation(object, EXPLANATION, explanation);
-    let sent = at.ask.headers.get("traceparent").and_then(|v| v.to_str().ok()).and_then(Traceparent::parse);
-    let trace = sent.unwrap_or_else(|| {
-        let id = host.id();
-        Traceparent::new(id, u64::try_from(host.id() >> 64).unwrap_or(1))
-    });
+    let mut trace = Traceparent::new(host.id(), u64::try_from(host.id() >> 64).unwrap_or(1));
+    if let Some(sent) = crate::trace::sent(at.ask) {
+        trace = Traceparent { span: trace.span, ..sent };
+    }
     meta::set_annotation(object, TRACEPARENT, trace.to_string());
     Ok(())
 }

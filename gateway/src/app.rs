@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::body::Body;
-use base::host::Host;
+use base::host::{Host, Mono};
 use http::{Request, header};
 use store::tenant::TenantStore;
 use store::vault::Vault;
@@ -45,6 +45,8 @@ pub struct App {
     pub counts: Counts,
     /// What was committed.
     pub commits: Arc<store::counted::Counts>,
+    /// When this gateway was made.
+    pub began: Mono,
     /// Cells that are being woken.
     waking: Mutex<BTreeMap<String, bool>>,
 }
@@ -115,6 +117,7 @@ impl App {
     /// A gateway.
     pub fn new(parts: Parts) -> Arc<Self> {
         Arc::new(Self {
+            began: parts.host.clock.mono(),
             host: parts.host,
             tenants: parts.tenants,
             vault: parts.vault,

@@ -8,7 +8,7 @@ use axum::body::Body;
 use http::{HeaderValue, Response, StatusCode, header};
 use serde_json::json;
 
-use crate::answer::{self, Outcome};
+use crate::answer::{self, Outcome, Refused};
 use crate::app::App;
 use crate::entry::Ask;
 use crate::route::Route;
@@ -51,13 +51,7 @@ pub async fn serve(app: &Arc<App>, ask: &Ask, route: &Route) -> Outcome {
         Route::OpenApiIndex => Ok(answer::json(StatusCode::OK, &openapi::index(&ask.prefix))),
         Route::OpenApi(path) => Ok(open_api(ask, path)),
         Route::Version => Ok(answer::json(StatusCode::OK, &version())),
-        Route::Statusz => {
-            let watches = app.counts.watches.load(std::sync::atomic::Ordering::Relaxed);
-            Ok(answer::json(
-                StatusCode::OK,
-                &json!({"tenant": ask.caller.tenant.as_str(), "watches": watches}),
-            ))
-        }
+        Route::Statusz => Ok(answer::json(StatusCode::OK, &statusz(app, ask).await?)),
         Route::Health | Route::Metrics | Route::Objects(_) | Route::NoPart(..) | Route::Nowhere => {
             Ok(answer::nowhere())
         }
@@ -86,6 +80,31 @@ fn open_api(ask: &Ask, path: &str) -> Response<Body> {
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("public, immutable"));
     }
     response
+}
+
+/// What the gateway is doing, for somebody whose credential holds.
+async fn statusz(app: &Arc<App>, ask: &Ask) -> Result<serde_json::Value, Refused> {
+    let cells = app.tenants.cells().await.map_err(|error| answer::read_failed(&error))?;
+    let now_us = app.host.clock.utc().0;
+    let cells: Vec<_> = cells
+        .iter()
+        .map(|cell| {
+            json!({
+                "cell": cell.cell,
+                "region": cell.region,
+                "draining": cell.draining,
+                "heard_s_ago": now_us.saturating_sub(cell.at_us) / 1_000_000,
+            })
+        })
+        .collect();
+    Ok(json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "uptime_s": app.host.clock.mono().since(app.began).as_secs(),
+        "store": "answers",
+        "cells": cells,
+        "tenant": ask.caller.tenant.as_str(),
+        "watches": app.counts.watches.load(std::sync::atomic::Ordering::Relaxed),
+    }))
 }
 
 fn version() -> serde_json::Value {

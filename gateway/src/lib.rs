@@ -20,6 +20,7 @@ pub mod logs;
 pub mod objects;
 pub mod reviews;
 pub mod route;
+mod trace;
 pub mod watch;
 
 pub use app::{Admission, App, Parts};

@@ -140,6 +140,23 @@ impl TenantStore {
         Ok(row.map(|r| r.address))
     }
 
+    /// What cells say of themselves.
+    ///
+    /// # Errors
+    /// When the store is away.
+    pub async fn cells(&self) -> Result<Vec<cell::CellRow>, ReadError> {
+        let scan = Read::Scan {
+            table: Table::Cell,
+            partition: "cells".into(),
+            from: String::new(),
+            to: String::new(),
+            limit: surroundings::CELLS_MAX,
+        };
+        let snapshot = self.backend.snapshot(At::Latest, vec![scan]).await?;
+        let rows = snapshot.answers.iter().flat_map(|answer| &answer.rows);
+        Ok(rows.filter_map(|row| crate::records::decode(&row.body).ok()).collect())
+    }
+
     /// Creates an object; a run's cell finds it due. It is only done while its namespace is as in `around`.
     ///
     /// # Errors

@@ -63,51 +63,52 @@ pub(super) fn start(service: &'static str, to: &str) -> Result<Exporter, Telemet
 
 pub(super) fn span(
     name: &'static str,
-    parent: Traceparent,
+    trace: Traceparent,
+    parent: Option<u64>,
     own: Option<u64>,
     start_us: i64,
     end_us: i64,
     fields: &[(&'static str, String)],
 ) {
-    let Some(tracer) = TRACER.get().filter(|_| parent.sampled) else { return };
+    let Some(tracer) = TRACER.get().filter(|_| trace.sampled) else { return };
     let attributes: Vec<_> = fields.iter().map(|(key, value)| KeyValue::new(*key, value.clone())).collect();
     let builder = SpanBuilder::from_name(name)
         .with_kind(SpanKind::Internal)
         .with_start_time(at(start_us))
         .with_attributes(attributes);
     // A root has no parent, but its trace and span id are already known to its children.
-    let context = match own {
-        Some(_) => Context::new(),
-        None => Context::new().with_remote_span_context(SpanContext::new(
-            TraceId::from(parent.trace),
-            SpanId::from(parent.span),
+    let context = match parent {
+        None => Context::new(),
+        Some(parent) => Context::new().with_remote_span_context(SpanContext::new(
+            TraceId::from(trace.trace),
+            SpanId::from(parent),
             TraceFlags::SAMPLED,
             true,
             TraceState::NONE,
         )),
     };
-    ROOT.set(own.map(|id| (TraceId::from(parent.trace), SpanId::from(id))));
+    OWN.set(own.map(|id| (TraceId::from(trace.trace), SpanId::from(id))));
     let mut span = tracer.build_with_context(builder, &context);
-    ROOT.set(None);
+    OWN.set(None);
     span.end_with_timestamp(at(end_us));
 }
 
 thread_local! {
     /// Ids that the span being built on this thread shall have.
-    static ROOT: Cell<Option<(TraceId, SpanId)>> = const { Cell::new(None) };
+    static OWN: Cell<Option<(TraceId, SpanId)>> = const { Cell::new(None) };
 }
 
-/// Random ids, but for root spans, whose ids were given away before.
+/// Random ids, but for spans whose ids were given away before.
 #[derive(Debug, Default)]
 struct Ids(RandomIdGenerator);
 
 impl IdGenerator for Ids {
     fn new_trace_id(&self) -> TraceId {
-        ROOT.get().map_or_else(|| self.0.new_trace_id(), |(trace, _)| trace)
+        OWN.get().map_or_else(|| self.0.new_trace_id(), |(trace, _)| trace)
     }
 
     fn new_span_id(&self) -> SpanId {
-        ROOT.get().map_or_else(|| self.0.new_span_id(), |(_, span)| span)
+        OWN.get().map_or_else(|| self.0.new_span_id(), |(_, span)| span)
     }
 }
 

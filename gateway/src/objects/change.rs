@@ -138,6 +138,7 @@ async fn carry_out(
         }
         return Ok(Done::Answer { code, object, warnings });
     }
+    let began_us = at.app.host.clock.utc().0;
     let stored = at.sealed(&object)?;
     let stored = stored.as_ref().unwrap_or(&object);
     let tenants = &at.app.tenants;
@@ -151,6 +152,9 @@ async fn carry_out(
     match written {
         Ok(revision) => {
             wake(at, &object);
+            if effect == Effect::Create {
+                crate::trace::submitted(at, &object, began_us);
+            }
             if effect != Effect::Remove {
                 meta::set(&mut object, "resourceVersion", revision.to_string());
             }

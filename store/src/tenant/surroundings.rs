@@ -21,7 +21,7 @@ use crate::records::{cell, decode, tenant};
 const AGE_MAX: Duration = Duration::from_secs(5);
 /// So many namespaces are kept.
 const KEPT_MAX: usize = 1024;
-const CELLS_MAX: usize = 1000;
+pub(super) const CELLS_MAX: usize = 1000;
 
 /// What is known of a namespace.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
