@@ -4,10 +4,10 @@ mod follow;
 mod report;
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result};
-use base::host::Host;
+use base::host::{Host, Mono};
 use http::Method;
 use serde_json::{Value, json};
 
@@ -30,14 +30,34 @@ pub struct Act {
 }
 
 /// Prints whole lines from several tasks.
-#[derive(Clone, Default)]
-pub struct Screen(Arc<std::sync::Mutex<()>>);
+#[derive(Clone)]
+pub struct Screen {
+    host: Host,
+    began: Mono,
+    /// A line of a log has been printed.
+    logged: Arc<Mutex<bool>>,
+}
 
 impl Screen {
+    /// A screen of a demo that began at `began`.
+    pub fn new(host: &Host, began: Mono) -> Self {
+        Self { host: host.clone(), began, logged: Arc::default() }
+    }
+
     /// Prints one line on standard output.
     pub fn line(&self, text: &str) {
-        let _turn = self.0.lock();
+        let _turn = self.logged.lock();
         println!("{text}");
+    }
+
+    /// Prints a line of a log; of the first one also when it came.
+    pub fn log(&self, text: &str) {
+        let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
+        println!("{text}");
+        if !std::mem::replace(&mut *logged, true) {
+            let since = self.host.clock.mono().since(self.began);
+            println!("first log line {:.2} s after the start of the demo", since.as_secs_f64());
+        }
     }
 }
 

@@ -78,6 +78,7 @@ async fn show(options: &Demo) -> Result<ExitCode> {
     let objects = demo::read(&options.files)?;
     let folder = std::env::temp_dir().join(format!("cella-demo.{}", std::process::id()));
     let (host, jobs) = real::host();
+    let began = host.clock.mono();
     let running = up::start(
         &up::Options {
             data: folder.clone(),
@@ -91,7 +92,7 @@ async fn show(options: &Demo) -> Result<ExitCode> {
     )
     .await;
     let played = match &running {
-        Ok(running) => play(running, &objects, &host).await,
+        Ok(running) => play(running, &objects, &host, began).await,
         Err(_) => Ok(true),
     };
     let outcome = match running {
@@ -105,8 +106,13 @@ async fn show(options: &Demo) -> Result<ExitCode> {
     Ok(if outcome? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-async fn play(running: &up::Running, objects: &[serde_json::Value], host: &base::host::Host) -> Result<bool> {
-    let screen = Screen::default();
+async fn play(
+    running: &up::Running,
+    objects: &[serde_json::Value],
+    host: &base::host::Host,
+    began: base::host::Mono,
+) -> Result<bool> {
+    let screen = Screen::new(host, began);
     screen.line(&format!("gateway at https://{}, cells in us-central1 and europe-west1", running.address));
     let mut acts =
         running.tenants.iter().zip([Some("europe-west1"), None]).map(|((tenant, access, path), regions)| {

@@ -135,7 +135,7 @@ async fn print_pod(
         let Some(step) = name.strip_prefix("step-") else { continue };
         let mut lines = client.lines(&format!("{path}/log?container={name}&follow=true")).await?;
         while let Some(line) = lines.next().await? {
-            screen.line(&format!("[{tenant} {task}/{step}] {}", String::from_utf8_lossy(&line)));
+            screen.log(&format!("[{tenant} {task}/{step}] {}", String::from_utf8_lossy(&line)));
         }
     }
     Ok(())

@@ -64,17 +64,23 @@ async fn taskruns_of(client: &Client, run: &Value) -> Result<Vec<Value>> {
     Ok(out)
 }
 
-/// The annotation holds instants in µs since 1970; shown are the distances from the submit.
+/// The annotation holds instants in µs since 1970; shown are the moment at which a machine was wanted (UTC), and the
+/// distances from it.
 fn timings(tenant: &str, taskrun: &Value, screen: &Screen) {
     let text = taskrun["metadata"]["annotations"]["cella.dev/timings"].as_str().unwrap_or("{}");
     let instants: Value = serde_json::from_str(text).unwrap_or_default();
     let Some(start) = instants["queued"].as_i64() else { return };
+    let (ms, seconds) = (start / 1000 % 1000, start / 1_000_000 % 86_400);
+    let queued = format!("{:02}:{:02}:{:02}.{ms:03}", seconds / 3600, seconds / 60 % 60, seconds % 60);
     let shown = ["placed", "booted", "pulled", "gate", "first_step", "done"].iter().filter_map(|phase| {
         let at = instants[phase].as_i64()?;
         Some(format!("{phase} +{:.1} ms", (at - start) as f64 / 1000.0))
     });
     let name = taskrun["metadata"]["name"].as_str().unwrap_or("?");
-    screen.line(&format!("[{tenant}] {name}: timings: {}", shown.collect::<Vec<_>>().join(", ")));
+    screen.line(&format!(
+        "[{tenant}] {name}: timings: queued {queued}, {}",
+        shown.collect::<Vec<_>>().join(", ")
+    ));
 }
 
 async fn failure(act: &Act, client: &Client, taskrun: &Value, screen: &Screen) -> Result<()> {

@@ -6,6 +6,7 @@ mod demo;
 #[path = "kube.rs"]
 mod kube_crate;
 mod tidy;
+mod trace;
 mod world;
 
 use tokio::sync::{Mutex, MutexGuard};
