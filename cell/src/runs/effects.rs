@@ -33,7 +33,9 @@ pub(super) fn write(
     for change in &decision.patches {
         patched(view, change, &mut updates)?;
     }
-    let after = [decision.requeue_after_us, decision.also_after_us].into_iter().flatten().min();
+    // A PipelineRun that is overdue waits for something else than time: its children to end.
+    let waits = |after: &i64| *after > 0 || view.run.key.kind != "pipelineruns.tekton.dev";
+    let after = [decision.requeue_after_us.filter(waits), decision.also_after_us].into_iter().flatten().min();
     let tenant = &view.run.key.tenant;
     let mut deletes: Vec<ObjectKey> =
         decision.deletes.iter().filter_map(|key| object_key(tenant, key)).collect();
@@ -61,10 +63,7 @@ pub(super) fn write(
         updates: updates.into_iter().collect(),
         deletes,
         events: events.collect(),
-        // What is overdue waits for something else than time: its children to end.
-        timer_us: after
-            .filter(|after| *after > 0)
-            .map(|after| now_us.saturating_add(after.max(TIMER_MIN_US))),
+        timer_us: after.map(|after| now_us.saturating_add(after.max(TIMER_MIN_US))),
         timers_known_us,
     })
 }

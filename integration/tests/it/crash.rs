@@ -42,6 +42,9 @@ async fn a_killed_server_loses_no_run() {
     let tools = Tools::ready().unwrap();
     let before = leaks::Traces::now();
     let (host, _jobs) = base::real::host();
+    let seed = host.id() as u64;
+    println!("seed {seed}");
+    let mut rng = SmallRng::seed_from_u64(seed);
     let mut server = Server::start(&Options::new(tools.cella.clone(), tools.images.clone())).unwrap();
     let mut accepted = 0;
     for round in 0..4 {
@@ -51,7 +54,7 @@ async fn a_killed_server_loses_no_run() {
             client.json(Method::POST, RUNS, Some(&body)).await.unwrap();
             accepted += 1;
         }
-        host.clock.sleep(Duration::from_millis(60 + 170 * round)).await;
+        host.clock.sleep(Duration::from_millis(rng.random_range(10..900))).await;
         server.kill().unwrap();
         server.launch().unwrap();
     }
