@@ -19,6 +19,8 @@ const WAL_MAX: u64 = 64 << 20;
 const WAL_CROWDED: u64 = 4 * WAL_MAX;
 /// How long cutting waits for readers, with the writer stopped.
 const CUT_WAIT: Duration = Duration::from_millis(50);
+/// After so many looks it is tried again, even if the log has not grown much.
+const CUT_AGAIN: u32 = 8;
 
 /// Opens the file, makes or checks its tables.
 ///
@@ -90,7 +92,7 @@ pub(super) fn checkpoints(path: &Path, stop: &AtomicBool, dirty: &AtomicBool, re
         return;
     }
     let wal = path.with_extension("db-wal");
-    let mut cut_at = WAL_MAX;
+    let (mut cut_at, mut looks) = (WAL_MAX, 0_u32);
     while !stop.load(Ordering::Relaxed) {
         std::thread::park_timeout(CHECKPOINT_EVERY);
         if !dirty.swap(false, Ordering::Relaxed) {
@@ -100,13 +102,15 @@ pub(super) fn checkpoints(path: &Path, stop: &AtomicBool, dirty: &AtomicBool, re
         // A checkpoint that finds readers in its way is tried again with the next one.
         checkpoint(&connection, "PASSIVE");
         let long = len();
-        if long <= cut_at {
+        looks = looks.saturating_add(1);
+        if long <= WAL_MAX || (long <= cut_at && looks < CUT_AGAIN) {
             continue;
         }
         if long > WAL_CROWDED {
             release();
         }
         // Cutting stops the writer for as long as a reader of an older moment is waited for: seldom, and shortly.
+        looks = 0;
         let cut = checkpoint(&connection, "TRUNCATE");
         cut_at = if cut { WAL_MAX } else { long.saturating_add(WAL_MAX / 2) };
     }
