@@ -3,7 +3,6 @@
 //! Reading order: [`decide`] (the contract), [`taskrun`] with [`pod`] and [`status`], [`pipelinerun`] with
 //! [`graph`]; below them [`params`], [`workspaces`], [`substitution`], [`names`], [`condition`], [`doc`].
 
-pub mod cel;
 pub mod claims;
 pub mod condition;
 pub mod decide;

@@ -1,5 +1,9 @@
 //! What the reference's types cannot hold although the schema takes it: durations that are none.
 
+mod names;
+
+pub use names::canonical;
+
 use apimachinery::field_error::quote;
 use apimachinery::time::parse_go_duration;
 use serde_json::Value;

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::api::config::TenantConfig;
+use crate::api::decode;
 
 /// Text of a Go duration of whole minutes: `1h0m0s`.
 fn minutes(minutes: u64) -> String {
@@ -54,6 +55,7 @@ fn spell(holder: &mut Value, key: &str) {
 
 /// Fills in what the reference fills in for `kind`; other kinds stay as they are.
 pub fn apply(kind: &str, object: &mut Value, config: &TenantConfig) {
+    decode::canonical(object);
     match kind {
         "Task" => {
             if let Some(spec) = map(object, "spec") {
@@ -162,10 +164,14 @@ fn pod_template(holder: &mut Value, config: &TenantConfig) {
     };
     let Ok(default) = serde_yaml_ng::from_str::<Value>(text) else { return };
     let Some(default) = default.as_object() else { return };
-    if !holder["podTemplate"].is_object() {
-        holder["podTemplate"] = json!({});
+    merge_pod_template(&mut holder["podTemplate"], default);
+}
+
+/// Adds to a pod template what it does not say and `default` does.
+pub fn merge_pod_template(own: &mut Value, default: &serde_json::Map<String, Value>) {
+    if !own.is_object() {
+        *own = json!({});
     }
-    let own = &mut holder["podTemplate"];
     for (field, value) in default {
         match (field.as_str(), own.get(field)) {
             // By name: the run's entries win, the default's others are added.

@@ -26,6 +26,7 @@ use serde_json::Value;
 
 use crate::api::config::TenantConfig;
 use crate::api::fault::Faults;
+use crate::api::read;
 
 /// Faults of an object of `tekton.dev` or `resolution.tekton.dev`, after defaulting; kinds without rules have none. `old` is the stored object
 /// that an update replaces.
@@ -43,6 +44,15 @@ pub fn check(kind: &str, object: &Value, old: Option<&Value>, config: &TenantCon
     };
     if object["apiVersion"] == "tekton.dev/v1beta1" {
         faults.add(v1beta1::older(kind, object, config));
+    }
+    faults
+}
+
+/// Faults of `onError` of a pipeline's tasks, once params have been put into them.
+pub fn on_errors(pipeline: &Value, config: &TenantConfig) -> Faults {
+    let mut faults = Faults::none();
+    for task in read::list(pipeline, "tasks").iter().chain(read::list(pipeline, "finally")) {
+        faults.add(pipelinetask::on_error(task, config));
     }
     faults
 }

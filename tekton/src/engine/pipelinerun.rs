@@ -24,13 +24,14 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use crate::api::config::TenantConfig;
-use crate::engine::cel;
+use crate::api::validate;
+use crate::cel;
 use crate::engine::condition::{self, Truth};
 use crate::engine::decide::{Decision, Event, Installation, Need, Observed, Outcome};
-use crate::engine::doc::{is_empty, list, name, object_mut, text};
+use crate::engine::doc::{is_empty, list, name, namespace, object_mut, text};
 use crate::engine::time::{parse, rfc3339};
 use facts::Facts;
-use state::Task;
+use state::{Kind, Task};
 use timeouts::Timeouts;
 
 /// Decides what to write for the PipelineRun in `seen`.
@@ -130,6 +131,7 @@ impl<'a> Pass<'a> {
 
     fn reconcile(&mut self) -> Result<(), Stop> {
         let found = self.pipeline()?;
+        self.config.put_provenance(&mut self.status);
         let first = is_empty(&self.status, "pipelineSpec");
         if first {
             // Also a run that does not fit its pipeline shows it.
@@ -138,6 +140,7 @@ impl<'a> Pass<'a> {
         }
         let spec = apply::pipeline(&found.spec, self.run(), &found.name);
         object_mut(&mut self.status).insert("pipelineSpec".into(), spec.clone());
+        self.still_valid(&spec, &found.name)?;
         let tasks = self.tasks(&spec, &found.name)?;
         self.tasks_fit(&tasks, first.then_some(&found.spec))?;
         let mut facts = Facts::new(self.run(), &spec, tasks, self.times());
@@ -149,6 +152,18 @@ impl<'a> Pass<'a> {
         self.advance(&mut facts)?;
         self.conclude(&mut facts, &spec);
         Ok(())
+    }
+
+    /// What params were put into must still be one of the words that it may be.
+    fn still_valid(&mut self, spec: &Value, pipeline: &str) -> Result<(), Stop> {
+        let faults = validate::on_errors(spec, self.config);
+        if faults.is_empty() {
+            return Ok(());
+        }
+        let error = faults.to_string();
+        let place = format!("Pipeline {}/{pipeline}", namespace(self.run()));
+        let message = format!("{place} can't be Run; it has an invalid spec: {error}");
+        Err(self.refuse("PipelineValidationFailed", &message, &error))
     }
 
     /// CEL programs in when expressions of tasks that have not started must run.
@@ -204,7 +219,7 @@ impl<'a> Pass<'a> {
         self.programs_run(&facts.tasks)?;
         let finally = facts.finally_queue();
         for at in queue.into_iter().chain(finally) {
-            self.start(facts, at);
+            self.start(facts, at)?;
         }
         facts.look_again();
         if facts.times.pipeline_timed_out() {
@@ -252,25 +267,50 @@ impl<'a> Pass<'a> {
         facts.times.finally_begins();
     }
 
-    fn start(&mut self, facts: &mut Facts, at: usize) {
+    fn start(&mut self, facts: &mut Facts, at: usize) -> Result<(), Stop> {
         let task = &facts.tasks[at];
         if task.has_children() || facts.invalid.contains_key(&task.name) || facts.skip(at).is_some() {
-            return;
+            return Ok(());
         }
         if !task.finally && facts.stopping() {
-            return;
+            return Ok(());
         }
         let mut task = task.clone();
         task.names = tasks::new_names(name(self.run()), &task);
-        task.children = self.children(facts, &task);
+        task.children = match self.children(facts, &task) {
+            Ok(children) => children,
+            Err(refused) => return Err(self.not_created(&task, &refused)),
+        };
         self.decision.creates.extend(task.children.iter().cloned());
         facts.tasks[at] = task;
-        facts.look_again();
+        facts.started(at);
+        Ok(())
+    }
+
+    /// Children that cannot be made end the run.
+    fn not_created(&mut self, task: &Task, refused: &children::Refused) -> Stop {
+        let (kinds, event) = match task.kind {
+            Kind::Task => ("TaskRuns", "TaskRunsCreationFailed"),
+            Kind::Custom => ("CustomRuns", "RunsCreationFailed"),
+            Kind::Pipeline => ("child PipelineRuns", "ChildPipelineRunsCreationFailed"),
+        };
+        let quoted: Vec<_> = task.names.iter().map(|name| format!("{name:?}")).collect();
+        let error = &refused.error;
+        self.event("Warning", event, &format!("Failed to create {kinds} [{}]: {error}", quoted.join(" ")));
+        let error = format!(
+            "error creating {kinds} called [{}] for PipelineTask {} from PipelineRun {}: {error}",
+            task.names.join(" "),
+            task.name,
+            name(self.run())
+        );
+        self.fail(refused.reason, &refused.message, &error);
+        Stop::Done
     }
 
     fn conclude(&mut self, facts: &mut Facts, spec: &Value) {
         let (truth, reason, message) = facts.condition();
         self.set_condition(truth, reason, &message);
+        self.adjust_start(facts);
         self.list("childReferences", references::children(facts));
         facts.look_again();
         self.list("skippedTasks", references::skipped(facts));
@@ -293,6 +333,17 @@ impl<'a> Pass<'a> {
             self.set_condition(Truth::False, "CouldntGetPipelineResult", &message);
             self.decision.errors.push(error);
             self.decision.errors_pass = true;
+        }
+    }
+
+    /// A run has started no later than the first of its children was made.
+    fn adjust_start(&mut self, facts: &Facts) {
+        let children = facts.tasks.iter().flat_map(|task| &task.children);
+        let first = children.filter_map(|c| parse(text(&c["metadata"], "creationTimestamp"))).min();
+        if let (Some(first), Some(start)) = (first, parse(text(&self.status, "startTime")))
+            && first < start
+        {
+            object_mut(&mut self.status).insert("startTime".into(), json!(rfc3339(first)));
         }
     }
 

@@ -236,6 +236,12 @@ pub fn owner(run: &Value) -> Value {
     })
 }
 
+/// The security context of a container that is not the task's own, on nodes that `selector` asks for; null if the
+/// settings ask for none.
+pub fn security(flags: &Flags, selector: &Value) -> Value {
+    extras::security(flags, selector["kubernetes.io/os"] == "windows")
+}
+
 /// Name of the Pod of a TaskRun's attempt number `retry`.
 pub fn pod_name(run: &Value, retry: usize) -> String {
     let suffix = if retry == 0 { "-pod".to_owned() } else { format!("-pod-retry{retry}") };
@@ -308,7 +314,7 @@ fn working_dirs(steps: &[Value], installation: &Installation) -> Option<Value> {
 }
 
 /// A path without `.`, `..` and doubled slashes (Go's `filepath.Clean`).
-fn clean(path: &str) -> String {
+pub fn clean(path: &str) -> String {
     let rooted = path.starts_with('/');
     let mut parts: Vec<&str> = Vec::new();
     for part in path.split('/') {

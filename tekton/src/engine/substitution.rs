@@ -55,10 +55,13 @@ impl Replacements {
         match value {
             Value::String(text) => {
                 let whole = text.strip_prefix("$(").and_then(|t| t.strip_suffix(')')).unwrap_or("");
-                if let Some(items) = self.arrays.get(whole).filter(|_| whole.ends_with("[*]")) {
+                // What a result is shows only when it is there: it counts without a star, too.
+                let starred = if whole.ends_with("[*]") { whole.to_owned() } else { format!("{whole}[*]") };
+                let exact = whole.ends_with("[*]") || (is_plain(whole) && !self.strings.contains_key(whole));
+                if let Some(items) = self.arrays.get(&starred).filter(|_| exact) {
                     return Value::from(items.clone());
                 }
-                if let Some(map) = self.objects.get(whole) {
+                if let Some(map) = self.objects.get(&starred).filter(|_| exact) {
                     return Value::Object(
                         map.iter().map(|(k, v)| (k.clone(), Value::from(v.clone()))).collect(),
                     );
@@ -108,6 +111,12 @@ impl Replacements {
         self.arrays.extend(other.arrays);
         self.objects.extend(other.objects);
     }
+}
+
+/// Whether a reference is spelled with dots only.
+fn is_plain(reference: &str) -> bool {
+    let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
+    !reference.is_empty() && reference.bytes().all(fits)
 }
 
 #[cfg(test)]

@@ -183,6 +183,9 @@ impl<'a> Replay<'a> {
 /// Takes away what is not recorded: the spec, here and in earlier attempts.
 fn strip(status: &mut Value) {
     object_mut(status).remove("taskSpec");
+    if let Some(provenance) = status.get_mut("provenance") {
+        object_mut(provenance).remove("featureFlags");
+    }
     for earlier in status.get_mut("retriesStatus").and_then(Value::as_array_mut).into_iter().flatten() {
         strip(earlier);
     }

@@ -83,7 +83,7 @@ fn embedded_or_type(task: &Value) -> Faults {
     faults
 }
 
-fn on_error(task: &Value, config: &TenantConfig) -> Faults {
+pub(super) fn on_error(task: &Value, config: &TenantConfig) -> Faults {
     let on_error = text(task, "onError");
     let mut faults = Faults::none();
     if on_error.is_empty() || on_error.starts_with("$(params") {

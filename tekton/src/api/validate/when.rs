@@ -6,6 +6,7 @@ use serde_json::Value;
 use crate::api::config::TenantConfig;
 use crate::api::fault::Faults;
 use crate::api::read::{list, text};
+use crate::cel::Program;
 
 /// Faults of the expressions of `holder`, told below `when`.
 pub(super) fn when(holder: &Value, config: &TenantConfig) -> Faults {
@@ -36,7 +37,14 @@ fn one(expression: &Value, config: &TenantConfig) -> Faults {
                 &[],
             );
         }
-        return Faults::none();
+        return match Program::compile(cel) {
+            Ok(_) => Faults::none(),
+            // The reference takes what should stand in the message for paths.
+            Err(why) => {
+                let (cel, why) = (as_path(cel), as_path(&why));
+                Faults::at("invalid cel expression: %s with err: %s", &[&cel, &why])
+            }
+        };
     }
     if input.is_empty() && operator.is_empty() && values.is_empty() {
         return Faults::missing("");
@@ -52,4 +60,10 @@ fn one(expression: &Value, config: &TenantConfig) -> Faults {
         return Faults::invalid("expecting non-empty values field", "");
     }
     Faults::none()
+}
+
+/// A text as the reference shows it where it should be a path: without parts that are empty.
+fn as_path(text: &str) -> String {
+    let parts: Vec<_> = text.split('.').filter(|part| !part.is_empty()).collect();
+    parts.join(".")
 }

@@ -13,6 +13,10 @@ use crate::engine::{claims, pod, workspaces};
 /// Annotation of children that shall be near an assistant.
 pub const ANNOTATION: &str = "pipeline.tekton.dev/affinity-assistant";
 
+/// What an assistant takes from pod templates.
+const OF_TEMPLATES: [&str; 5] =
+    ["tolerations", "nodeSelector", "imagePullSecrets", "priorityClassName", "securityContext"];
+
 /// What shares a node.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Coschedule {
@@ -180,11 +184,18 @@ impl Pass<'_> {
         }
         let template = &run["spec"]["taskRunTemplate"];
         set(&mut pod, "serviceAccountName", template["serviceAccountName"].clone());
-        for field in ["tolerations", "nodeSelector", "imagePullSecrets", "priorityClassName"] {
-            if !is_empty(&template["podTemplate"], field) {
-                pod[field] = template["podTemplate"][field].clone();
+        let configured = self.config.config_defaults.get("default-affinity-assistant-pod-template");
+        let configured = configured.and_then(|text| serde_yaml_ng::from_str::<Value>(text).ok());
+        let configured = configured.unwrap_or_default();
+        for field in OF_TEMPLATES {
+            let own = [&template["podTemplate"], &configured].into_iter().find(|t| !is_empty(t, field));
+            if let Some(own) = own {
+                pod[field] = own[field].clone();
             }
         }
+        let flags = pod::Flags::of(self.config, self.installation);
+        let security = pod::security(&flags, &pod["nodeSelector"]);
+        set(&mut pod["containers"][0], "securityContext", security);
         let mut spec = json!({
             "replicas": 1,
             "selector": {"matchLabels": labels},

@@ -7,19 +7,41 @@ use serde_json::{Value, json};
 use super::facts::Facts;
 use super::state::{Kind, Task};
 use super::{Pass, affinity, apply, matrix, results};
+use crate::api::defaults;
 use crate::engine::doc::{is_empty, list, name, namespace, object_mut, set, strings, text, uid};
-use crate::engine::pod;
+use crate::engine::{params, pod};
 use crate::engine::substitution::Replacements;
+
+/// Annotations that say something of one object only: a signer's.
+const OF_ONE_OBJECT: &str = "chains.tekton.dev/";
+
+/// Why children cannot be made: the run has failed.
+pub struct Refused {
+    /// Reason of the run's condition.
+    pub reason: &'static str,
+    /// Its message.
+    pub message: String,
+    /// What is wrong, in the reference's words.
+    pub error: String,
+}
 
 impl Pass<'_> {
     /// The children of a task that can start now: one, or one for each combination of its matrix.
-    pub(super) fn children(&self, facts: &Facts, task: &Task) -> Vec<Value> {
+    ///
+    /// # Errors
+    /// [`Refused`] where a workspace or a param's value is not what the task asks for.
+    pub(super) fn children(&self, facts: &Facts, task: &Task) -> Result<Vec<Value>, Refused> {
         let mut entry = task.entry.clone();
         let sizes = sizes(&entry, facts);
         apply::at_start(&mut entry, sizes);
         let combinations = matrix::fan_out(&entry["matrix"]);
         let propagated = results::propagated(&facts.tasks);
-        let (bindings, shared) = self.bindings(&entry, task, &propagated);
+        self.params_allowed(&entry, task, &combinations)?;
+        let (bindings, shared) = self.bindings(&entry, task, &propagated).map_err(|error| Refused {
+            reason: "CreateRunFailed",
+            message: error.clone(),
+            error,
+        })?;
         let assistant = self.assistant_of(shared.as_deref());
         let spec = match task.kind {
             Kind::Task => self.task_spec(&entry, &propagated),
@@ -51,7 +73,23 @@ impl Pass<'_> {
             }
             child
         };
-        task.names.iter().enumerate().map(|(index, name)| child(index, name)).collect()
+        Ok(task.names.iter().enumerate().map(|(index, name)| child(index, name)).collect())
+    }
+
+    /// Params must be among what the task allows, now that all of them are known.
+    fn params_allowed(&self, entry: &Value, task: &Task, combinations: &[Vec<Value>]) -> Result<(), Refused> {
+        if task.kind != Kind::Task || !self.flag("enable-param-enum") {
+            return Ok(());
+        }
+        for index in 0..task.names.len() {
+            let mut given = combinations.get(index).cloned().unwrap_or_default();
+            given.extend(list(entry, "params").iter().cloned());
+            if let Err(error) = params::check_enums(list(&task.spec, "params"), &given) {
+                let head = format!("[User error] Invalid param value from PipelineTask {:?}", task.name);
+                return Err(Refused { reason: "InvalidParamValue", message: format!("{head}: {error}"), error });
+            }
+        }
+        Ok(())
     }
 
     fn task_spec(&self, entry: &Value, propagated: &Replacements) -> Value {
@@ -79,9 +117,9 @@ impl Pass<'_> {
             "" => template["serviceAccountName"].clone(),
             own => json!(own),
         };
-        let mut pod = template["podTemplate"].clone();
-        if let Some(own) = specific["podTemplate"].as_object() {
-            object_mut(&mut pod).extend(own.clone());
+        let mut pod = specific["podTemplate"].clone();
+        if let Some(common) = template["podTemplate"].as_object() {
+            defaults::merge_pod_template(&mut pod, common);
         }
         match task.kind {
             Kind::Pipeline => {
@@ -121,6 +159,7 @@ impl Pass<'_> {
         let update = self.decision.metadata.as_ref();
         labels.extend(update.map_or_else(|| strings(run, "labels"), |m| m.labels.clone()));
         annotations.extend(update.map_or_else(|| strings(run, "annotations"), |m| m.annotations.clone()));
+        annotations.retain(|key, _| !key.starts_with(OF_ONE_OBJECT));
         if let Some(specific) = self.task_run_spec(&task.name).filter(|_| task.kind == Kind::Task) {
             labels.extend(of(&specific["metadata"], "labels"));
             annotations.extend(of(&specific["metadata"], "annotations"));

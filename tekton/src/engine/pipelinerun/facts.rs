@@ -41,6 +41,11 @@ impl<'a> Facts<'a> {
         Self { run, tasks, times, invalid, graph, index, skips }
     }
 
+    /// Notes that the task at `at` has got its children.
+    pub fn started(&mut self, at: usize) {
+        self.skips.borrow_mut().insert(at, None);
+    }
+
     /// Forgets why tasks are skipped: something they depend on has changed.
     pub fn look_again(&mut self) {
         self.skips.borrow_mut().clear();

@@ -63,7 +63,7 @@ impl Pass<'_> {
             Err(why) => return Err(self.no_pipeline(&why)),
         };
         self.admit(&mut pipeline, "Pipeline")?;
-        if !source.is_null() {
+        if !source.is_null() && self.config.tells_provenance() {
             self.status["provenance"]["refSource"] = source;
         }
         self.inherit(&pipeline);

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::facts::Facts;
 use super::state::{Kind, Task};
-use crate::engine::doc::{list, object_mut, text};
+use crate::engine::doc::{list, name, object_mut, text};
 use crate::engine::params::{self, Type, as_text, references};
 use crate::engine::substitution::Replacements;
 
@@ -37,7 +37,8 @@ impl Reference {
             }
         };
         let index = tail.strip_prefix('[').and_then(|t| t.strip_suffix(']')).and_then(|t| t.parse().ok());
-        let key = tail.strip_prefix('.').map(str::to_owned);
+        let bracketed = || tail.strip_prefix('[')?.strip_suffix(']').filter(|k| *k != "*" && index.is_none());
+        let key = tail.strip_prefix('.').or_else(bracketed).map(str::to_owned);
         (!task.is_empty() && !result.is_empty() && !task.contains('.')).then(|| Self {
             task: task.to_owned(),
             result: result.to_owned(),
@@ -95,17 +96,29 @@ pub fn value(task: &Task, result: &str) -> Option<Value> {
         return aggregate(task).remove(result).map(Value::from);
     }
     let child = task.children.first().filter(|_| task.kind != Kind::Pipeline)?;
-    list(&child["status"], "results").iter().find(|r| text(r, "name") == result).map(|r| r["value"].clone())
+    let found = list(&child["status"], "results").iter().find(|r| text(r, "name") == result)?;
+    Some(if task.kind == Kind::Custom { of_custom(&found["value"]) } else { found["value"].clone() })
 }
 
-/// Text results of a task that ran several times: all values of each, in order of its children.
+/// Results of custom tasks are texts; one that is a JSON list of texts is a list where it is referred to.
+fn of_custom(value: &Value) -> Value {
+    let items = serde_json::from_str::<Vec<String>>(value.as_str().unwrap_or_default()).unwrap_or_default();
+    if items.is_empty() { value.clone() } else { Value::from(items) }
+}
+
+/// Results of a task that ran several times: all values of each, in order of the children's names, so that the tenth
+/// comes before the second; what is no text counts as an empty one.
 pub fn aggregate(task: &Task) -> BTreeMap<String, Vec<String>> {
     let mut out: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for child in &task.children {
+    let mut children: Vec<&Value> = task.children.iter().collect();
+    children.sort_by_key(|child| name(child));
+    for child in children {
         for result in list(&child["status"], "results") {
-            if Type::of(&result["value"]) == Type::String {
-                out.entry(text(result, "name").to_owned()).or_default().push(as_text(&result["value"]));
-            }
+            let value = match Type::of(&result["value"]) {
+                Type::String => as_text(&result["value"]),
+                Type::Array | Type::Object => String::new(),
+            };
+            out.entry(text(result, "name").to_owned()).or_default().push(value);
         }
     }
     out
@@ -159,13 +172,16 @@ fn replace(out: &mut Replacements, head: &str, task: &str, result: &str, value: 
                 for (index, item) in items.iter().enumerate() {
                     out.strings.insert(format!("{spelling}[{index}]"), item.clone());
                 }
-                out.arrays.insert(format!("{spelling}[*]"), items);
+                out.arrays.insert(format!("{spelling}[*]"), items.clone());
+                out.arrays.insert(spelling, items);
             }
             Type::Object => {
                 let map: BTreeMap<_, _> =
                     value.as_object().into_iter().flatten().map(|(k, v)| (k.clone(), as_text(v))).collect();
                 for (key, item) in &map {
-                    out.strings.insert(format!("{spelling}.{key}"), item.clone());
+                    // Behind a quoted name the key stands in brackets.
+                    let member = if spelling.ends_with(']') { format!("[{key}]") } else { format!(".{key}") };
+                    out.strings.insert(format!("{spelling}{member}"), item.clone());
                 }
                 out.objects.insert(format!("{spelling}[*]"), map);
             }

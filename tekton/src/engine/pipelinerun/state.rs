@@ -139,13 +139,17 @@ impl Task {
         let word = match self.kind {
             Kind::Task => "TaskRunCancelled",
             Kind::Custom => "CustomRunCancelled",
-            Kind::Pipeline => "Cancelled",
+            // A child pipeline that was cancelled counts as failed, as in the reference.
+            Kind::Pipeline => return false,
         };
         text(condition, "status") == "False" && text(condition, "reason") == word
     }
 
-    /// Reason of the last child's condition, or "".
+    /// Reason of the first child that has not ended well, else of the first; or "".
     pub fn reason(&self) -> &str {
-        self.children.last().map_or("", |child| text(condition::succeeded(&child["status"]), "reason"))
+        let told = |child: &&Value| !condition::succeeded(&child["status"]).is_null();
+        let not_well = |child: &&Value| told(child) && !condition::is_successful(&child["status"]);
+        let child = self.children.iter().find(not_well).or_else(|| self.children.first());
+        child.map_or("", |child| text(condition::succeeded(&child["status"]), "reason"))
     }
 }

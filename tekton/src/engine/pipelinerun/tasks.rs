@@ -272,8 +272,23 @@ fn bare(entry: &Value, finally: bool) -> Task {
 pub(super) fn new_names(run: &str, task: &Task) -> Vec<String> {
     match matrix::count(&task.entry["matrix"]) {
         0 | 1 => vec![child_name(run, &format!("-{}", task.name))],
-        several => (0..several).map(|i| child_name(run, &format!("-{}-{i}", task.name))).collect(),
+        several => (0..several).map(|i| matrix_name(run, &task.name, i, several)).collect(),
     }
+}
+
+/// Longest name of a child.
+const NAME_MAX: usize = 63;
+
+/// Name of the child for combination `index` of `several`; it ends in the index, however long the rest is.
+fn matrix_name(run: &str, task: &str, index: usize, several: usize) -> String {
+    let ending = format!("-{index}");
+    let name = child_name(run, &format!("-{task}{ending}"));
+    if name.ends_with(&ending) {
+        return name;
+    }
+    let mut name = child_name(run, &format!("-{task}"));
+    name.truncate(NAME_MAX - 1 - several.to_string().len());
+    name + &ending
 }
 
 /// Params of the entry and of its matrix against the task's.

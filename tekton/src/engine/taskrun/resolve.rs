@@ -37,6 +37,7 @@ impl Pass<'_> {
             return Ok(Some(Task { shown, bound }));
         }
         let Some((spec, task_name)) = self.referred()? else { return Ok(None) };
+        self.config.put_provenance(&mut self.status);
         let Some(spec) = self.with_actions(spec)? else { return Ok(None) };
         self.show_steps(&spec);
         Ok(self.prepared(spec, &task_name))
@@ -97,7 +98,7 @@ impl Pass<'_> {
             self.decision.errors.push(message);
             return None;
         }
-        if !source.is_null() {
+        if !source.is_null() && self.config.tells_provenance() {
             self.status["provenance"]["refSource"] = source;
         }
         self.decision.metadata = merged_metadata(&self.seen.run, &task, Some(name(&task)));

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::Facts;
-use crate::engine::cel;
+use crate::cel;
 use crate::engine::doc::{list, text, texts};
 use crate::engine::pipelinerun::{matrix, results};
 
@@ -80,17 +80,18 @@ impl Facts<'_> {
         if self.gracefully_stopped() {
             return Some(Skip::GracefullyStopped);
         }
+        let parents_done = self.parents_done(at);
+        if parents_done && !when_holds(&task.entry) {
+            return Some(Skip::When);
+        }
         if self.parents(at).any(|p| !matches!(self.skip(p), None | Some(Skip::When))) {
             return Some(Skip::Parent);
         }
-        if !self.parents_done(at) {
+        if !parents_done {
             return matrix::has_empty_list(&task.entry["matrix"]).then_some(Skip::EmptyMatrix);
         }
         if self.results_missing(at) {
             return Some(Skip::MissingResults);
-        }
-        if !when_holds(&task.entry) {
-            return Some(Skip::When);
         }
         if self.times.pipeline_is_over() {
             return Some(Skip::PipelineTimeout);
@@ -121,13 +122,13 @@ impl Facts<'_> {
         matrix::has_empty_list(&task.entry["matrix"]).then_some(Skip::EmptyMatrix)
     }
 
-    /// A result it needs cannot be had, because it is a finally task or its producer's when expressions said no. Any
-    /// other lack is a mistake of the pipeline.
+    /// A result it needs cannot be had, because it is a finally task, its failure would not matter, or its producer's
+    /// when expressions said no. Any other lack is a mistake of the pipeline.
     fn results_missing(&self, at: usize) -> bool {
         let task = &self.tasks[at];
         let Err(missing) = results::resolve(&task.entry, &self.tasks) else { return false };
         let Some(producer) = self.index.get(&missing.task) else { return false };
-        task.finally || self.skip(*producer) == Some(Skip::When)
+        task.finally || task.ignores_failure() || self.skip(*producer) == Some(Skip::When)
     }
 }
 
