@@ -122,7 +122,8 @@ impl Fault {
         let column = before.rsplit('\n').next().unwrap_or_default().chars().count();
         let text = program.split('\n').nth(line).unwrap_or_default().replace('\t', " ");
         // Wide characters get wide dots, so that the mark stands below what it means.
-        let dots: String = text.chars().take(column).map(|c| if c.len_utf8() > 1 { '．' } else { '.' }).collect();
+        let dots: String =
+            text.chars().take(column).map(|c| if c.len_utf8() > 1 { '．' } else { '.' }).collect();
         let dots = format!("{dots}{}", ".".repeat(column.saturating_sub(text.chars().count())));
         let mark = if text[..].chars().nth(column).is_some_and(|c| c.len_utf8() > 1) { '＾' } else { '^' };
         format!("ERROR: <input>:{}:{}: {}\n | {text}\n | {dots}{mark}", line + 1, column + 1, self.what)

@@ -95,7 +95,8 @@ impl Checker {
                 self.known.agree(&Type::Var(number), &Type::Dyn);
                 Type::Dyn
             }
-            other => self.tell(at, format!("type '{}' does not support field selection", self.known.settled(&other))),
+            other => self
+                .tell(at, format!("type '{}' does not support field selection", self.known.settled(&other))),
         };
         if test { Type::Bool } else { found }
     }

@@ -38,7 +38,9 @@ fn int(value: &Value) -> Result<Value, String> {
         Value::Double(n) if *n > -INT_END && *n < INT_END => Ok(Value::Int(*n as i64)),
         Value::Double(_) => Err(overflow()),
         Value::Text(text) => text.parse().map(Value::Int).map_err(|_| impossible(value, "int")),
-        Value::Timestamp(at) => i64::try_from(at.div_euclid(time::SECOND)).map(Value::Int).map_err(|_| overflow()),
+        Value::Timestamp(at) => {
+            i64::try_from(at.div_euclid(time::SECOND)).map(Value::Int).map_err(|_| overflow())
+        }
         Value::Duration(nanos) => Ok(Value::Int(*nanos)),
         _ => Err(impossible(value, "int")),
     }

@@ -63,7 +63,13 @@ fn map(entries: &[(Node, Node)], scope: &mut Scope, left: &mut usize) -> Result<
     Ok(Value::Map(out))
 }
 
-fn field(object: &Node, name: &str, test: bool, scope: &mut Scope, left: &mut usize) -> Result<Value, String> {
+fn field(
+    object: &Node,
+    name: &str,
+    test: bool,
+    scope: &mut Scope,
+    left: &mut usize,
+) -> Result<Value, String> {
     if let Expr::Field { name: package, .. } = &object.expr
         && package == "protobuf"
     {

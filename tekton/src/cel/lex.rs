@@ -121,7 +121,8 @@ pub fn tokens(text: &str) -> (Vec<Token<'_>>, Vec<Fault>) {
                 Err(size) => {
                     let size = size + rest[size..].chars().next().map_or(0, char::len_utf8);
                     let seen = escaped(&rest[..size]);
-                    faults.push(Fault::new(at, format!("Syntax error: token recognition error at: '{seen}'")));
+                    faults
+                        .push(Fault::new(at, format!("Syntax error: token recognition error at: '{seen}'")));
                     at += size;
                 }
             }

@@ -26,14 +26,18 @@ pub fn call(function: &str, args: &[Value]) -> Result<Value, String> {
         ("startsWith", [Value::Text(text), Value::Text(part)]) => Ok(Value::Bool(text.starts_with(part))),
         ("endsWith", [Value::Text(text), Value::Text(part)]) => Ok(Value::Bool(text.ends_with(part))),
         ("contains", [Value::Text(text), Value::Text(part)]) => Ok(Value::Bool(text.contains(part))),
-        ("matches", [Value::Text(text), Value::Text(regex)]) => pattern::matches(text, regex).map(Value::Bool),
+        ("matches", [Value::Text(text), Value::Text(regex)]) => {
+            pattern::matches(text, regex).map(Value::Bool)
+        }
         ("dyn", [value]) => Ok(value.clone()),
         ("type", [value]) => Ok(Value::Type(value.type_name().to_owned())),
         ("int" | "uint" | "double" | "string" | "bool" | "bytes" | "timestamp" | "duration", [value]) => {
             convert::to(function, value)
         }
         (part, [Value::Timestamp(at)]) => time::part(part, *at, "").ok_or_else(no_overload)?,
-        (part, [Value::Timestamp(at), Value::Text(zone)]) => time::part(part, *at, zone).ok_or_else(no_overload)?,
+        (part, [Value::Timestamp(at), Value::Text(zone)]) => {
+            time::part(part, *at, zone).ok_or_else(no_overload)?
+        }
         (part, [Value::Duration(nanos)]) => time::part_of_duration(part, *nanos).ok_or_else(no_overload),
         _ => Err(no_overload()),
     }
@@ -67,8 +71,12 @@ fn ordered(operator: &str, a: &Value, b: &Value) -> Result<Value, String> {
 
 fn arithmetic(operator: &str, a: &Value, b: &Value) -> Result<Value, String> {
     match (operator, a, b) {
-        ("/", Value::Int(_), Value::Int(0)) | ("/", Value::Uint(_), Value::Uint(0)) => Err("division by zero".into()),
-        ("%", Value::Int(_), Value::Int(0)) | ("%", Value::Uint(_), Value::Uint(0)) => Err("modulus by zero".into()),
+        ("/", Value::Int(_), Value::Int(0)) | ("/", Value::Uint(_), Value::Uint(0)) => {
+            Err("division by zero".into())
+        }
+        ("%", Value::Int(_), Value::Int(0)) | ("%", Value::Uint(_), Value::Uint(0)) => {
+            Err("modulus by zero".into())
+        }
         ("+", Value::Text(a), Value::Text(b)) => Ok(Value::Text(format!("{a}{b}"))),
         ("+", Value::Bytes(a), Value::Bytes(b)) => Ok(Value::Bytes([a.as_slice(), b].concat())),
         ("+", Value::List(a), Value::List(b)) => Ok(Value::List([a.as_slice(), b].concat())),
@@ -96,9 +104,8 @@ fn arithmetic(operator: &str, a: &Value, b: &Value) -> Result<Value, String> {
         ("/", Value::Double(a), Value::Double(b)) => Ok(Value::Double(a / b)),
         ("+", Value::Duration(a), Value::Duration(b)) => time::duration(i128::from(*a) + i128::from(*b)),
         ("-", Value::Duration(a), Value::Duration(b)) => time::duration(i128::from(*a) - i128::from(*b)),
-        ("+", Value::Timestamp(at), Value::Duration(nanos)) | ("+", Value::Duration(nanos), Value::Timestamp(at)) => {
-            time::timestamp(at + i128::from(*nanos))
-        }
+        ("+", Value::Timestamp(at), Value::Duration(nanos))
+        | ("+", Value::Duration(nanos), Value::Timestamp(at)) => time::timestamp(at + i128::from(*nanos)),
         ("-", Value::Timestamp(at), Value::Duration(nanos)) => time::timestamp(at - i128::from(*nanos)),
         ("-", Value::Timestamp(a), Value::Timestamp(b)) => time::duration(a - b),
         _ => Err(no_overload()),
@@ -117,7 +124,10 @@ pub fn same(a: &Value, b: &Value) -> bool {
 }
 
 /// The order of two numbers.
-#[allow(clippy::cast_precision_loss, reason = "what is beyond a double's precision is beyond the library's, too")]
+#[allow(
+    clippy::cast_precision_loss,
+    reason = "what is beyond a double's precision is beyond the library's, too"
+)]
 fn numbers(a: &Value, b: &Value) -> Option<Ordering> {
     let whole = |value: &Value| match value {
         Value::Int(n) => Some(i128::from(*n)),

@@ -11,8 +11,22 @@ use super::{Each, Expr, Fault, Macro, Node};
 const DEPTH_MAX: usize = 250;
 /// Words that are no names.
 const RESERVED: [&str; 16] = [
-    "as", "break", "const", "continue", "else", "for", "function", "if", "import", "let", "loop", "package",
-    "namespace", "return", "var", "void",
+    "as",
+    "break",
+    "const",
+    "continue",
+    "else",
+    "for",
+    "function",
+    "if",
+    "import",
+    "let",
+    "loop",
+    "package",
+    "namespace",
+    "return",
+    "var",
+    "void",
 ];
 /// What an operand begins with.
 const OPERAND: [Kind; 15] = [

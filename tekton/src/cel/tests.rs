@@ -84,7 +84,10 @@ fn what_cannot_be_evaluated_says_why() {
         ("[1][1] == 1", "index out of bounds: 1"),
         ("{'a': 1}.b == 1", "no such key: b"),
         ("int('a') == 1", "type conversion error from 'string' to 'int'"),
-        ("duration('x') == duration('1s')", "type conversion error from 'string' to 'google.protobuf.Duration'"),
+        (
+            "duration('x') == duration('1s')",
+            "type conversion error from 'string' to 'google.protobuf.Duration'",
+        ),
         ("'a'.matches('(')", "error parsing regexp: missing closing ): `(`"),
         ("dyn('a') + 1 == 2", "no such overload"),
         ("'a'", "The CEL expression 'a' is not evaluated to a boolean"),

@@ -32,7 +32,8 @@ pub fn parse(text: &str) -> Option<i128> {
     let micros = Micros::parse(text)?;
     // Three more digits than are kept elsewhere.
     let digits = text.split_once('.').map_or("", |(_, rest)| rest);
-    let finer: String = digits.chars().take_while(char::is_ascii_digit).skip(6).chain("000".chars()).take(3).collect();
+    let finer: String =
+        digits.chars().take_while(char::is_ascii_digit).skip(6).chain("000".chars()).take(3).collect();
     Some(i128::from(micros.0) * 1000 + finer.parse::<i128>().ok()?)
 }
 
@@ -101,7 +102,8 @@ fn offset_s(zone: &str) -> Result<i128, String> {
         Some(rest) => (-1, rest),
         None => (1, zone.strip_prefix('+').unwrap_or(zone)),
     };
-    let parts = rest.split_once(':').and_then(|(h, m)| Some((h.parse::<i128>().ok()?, m.parse::<i128>().ok()?)));
+    let parts =
+        rest.split_once(':').and_then(|(h, m)| Some((h.parse::<i128>().ok()?, m.parse::<i128>().ok()?)));
     match parts {
         Some((hours, minutes)) => Ok(sign * (hours * 3600 + minutes * 60)),
         None => Err(format!("unknown time zone {zone}: zones are UTC or an offset such as +01:00 here")),

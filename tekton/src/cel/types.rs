@@ -161,7 +161,8 @@ impl Known {
                 !inside
             }
             (Type::Dyn | Type::Error, _) | (_, Type::Dyn | Type::Error) => true,
-            (Type::Null, Type::Timestamp | Type::Duration) | (Type::Timestamp | Type::Duration, Type::Null) => true,
+            (Type::Null, Type::Timestamp | Type::Duration)
+            | (Type::Timestamp | Type::Duration, Type::Null) => true,
             (Type::List(a), Type::List(b)) => self.agree(a, b),
             (Type::Map(a, x), Type::Map(b, y)) => self.agree(a, b) && self.agree(x, y),
             // What a type is the type of does not matter.

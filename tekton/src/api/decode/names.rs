@@ -40,16 +40,20 @@ fn below(schema: Schema, name: &str, version: &str) -> Option<Schema> {
         "pipelineSpec" => "Pipeline",
         _ => return declared,
     };
-    declared.filter(|s| s.properties().next().is_some()).or_else(|| Schema::find(version, kind)?.property("spec"))
+    declared
+        .filter(|s| s.properties().next().is_some())
+        .or_else(|| Schema::find(version, kind)?.property("spec"))
 }
 
 fn respell(members: &mut Map<String, Value>, schema: Schema) {
     if schema.additional().is_some() || schema.properties().next().is_none() {
         return;
     }
-    let unknown: Vec<String> = members.keys().filter(|name| schema.property(name).is_none()).cloned().collect();
+    let unknown: Vec<String> =
+        members.keys().filter(|name| schema.property(name).is_none()).cloned().collect();
     for name in unknown {
-        let meant = schema.properties().map(|(known, _)| known).find(|known| known.eq_ignore_ascii_case(&name));
+        let meant =
+            schema.properties().map(|(known, _)| known).find(|known| known.eq_ignore_ascii_case(&name));
         if let Some(meant) = meant.filter(|meant| !members.contains_key(*meant))
             && let Some(value) = members.remove(&name)
         {

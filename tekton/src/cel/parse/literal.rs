@@ -27,7 +27,8 @@ pub fn value(kind: Kind, text: &str) -> Result<Value, String> {
 }
 
 fn int(text: &str) -> Option<i64> {
-    match text.strip_prefix("-0x").map(|hex| format!("-{hex}")).or(text.strip_prefix("0x").map(str::to_owned)) {
+    match text.strip_prefix("-0x").map(|hex| format!("-{hex}")).or(text.strip_prefix("0x").map(str::to_owned))
+    {
         Some(hex) => i64::from_str_radix(&hex, 16).ok(),
         None => text.parse().ok(),
     }

@@ -9,8 +9,8 @@ use super::state::{Kind, Task};
 use super::{Pass, affinity, apply, matrix, results};
 use crate::api::defaults;
 use crate::engine::doc::{is_empty, list, name, namespace, object_mut, set, strings, text, uid};
-use crate::engine::{params, pod};
 use crate::engine::substitution::Replacements;
+use crate::engine::{params, pod};
 
 /// Annotations that say something of one object only: a signer's.
 const OF_ONE_OBJECT: &str = "chains.tekton.dev/";
@@ -86,7 +86,11 @@ impl Pass<'_> {
             given.extend(list(entry, "params").iter().cloned());
             if let Err(error) = params::check_enums(list(&task.spec, "params"), &given) {
                 let head = format!("[User error] Invalid param value from PipelineTask {:?}", task.name);
-                return Err(Refused { reason: "InvalidParamValue", message: format!("{head}: {error}"), error });
+                return Err(Refused {
+                    reason: "InvalidParamValue",
+                    message: format!("{head}: {error}"),
+                    error,
+                });
             }
         }
         Ok(())

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use super::super::{Pass, results};
 use super::super::state::{Kind, Task};
+use super::super::{Pass, results};
 use crate::engine::doc::{list, object_mut, text};
 use crate::engine::substitution::Replacements;
 use crate::engine::{pod, workspaces};
