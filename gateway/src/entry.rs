@@ -16,7 +16,7 @@ use tracing::Instrument;
 use crate::answer::{self, Outcome, Refused};
 use crate::app::App;
 use crate::route::{self, Objects, Route};
-use crate::{authn, info, objects, reviews, watch};
+use crate::{authn, info, metrics, objects, reviews, watch};
 
 /// The largest body that is taken.
 pub const BODY_MAX: usize = 3 * 1024 * 1024;
@@ -79,13 +79,7 @@ async fn enter(State(app): State<Arc<App>>, request: Request<Body>) -> Response<
     if let Ok(audit) = HeaderValue::from_str(&audit) {
         headers.insert("audit-id", audit);
     }
-    let micros = app.host.clock.mono().since(began).as_micros();
-    app.counts.request(
-        verb,
-        &resource,
-        response.status().as_u16(),
-        u64::try_from(micros).unwrap_or(u64::MAX),
-    );
+    app.counts.request(verb, &resource, response.status().as_u16(), app.host.clock.mono().since(began));
     response
 }
 
@@ -124,8 +118,8 @@ async fn serve(app: &Arc<App>, named: Option<String>, route: Route, request: Req
         Route::Metrics => {
             return Ok(answer::bytes(
                 StatusCode::OK,
-                "text/plain; version=0.0.4",
-                (app.counts.text() + &app.commits.text()).into_bytes(),
+                metrics::CONTENT_TYPE,
+                app.counts.text(&app.commits).into_bytes(),
             ));
         }
         _ => {}

@@ -17,6 +17,7 @@ pub mod entry;
 pub mod golden;
 pub mod info;
 pub mod logs;
+pub mod metrics;
 pub mod objects;
 pub mod reviews;
 pub mod route;
