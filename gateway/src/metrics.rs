@@ -69,7 +69,10 @@ impl Counts {
     /// Everything that is counted, with the commits of the store.
     pub fn text(&self, commits: &Arc<store::counted::Counts>) -> String {
         let mut out = String::new();
-        let _ = writeln!(out, "# HELP store_commits Transactions committed, by name.\n# TYPE store_commits counter");
+        let _ = writeln!(
+            out,
+            "# HELP store_commits Transactions committed, by name.\n# TYPE store_commits counter"
+        );
         for (name, count) in commits.all() {
             let _ = writeln!(out, "store_commits_total{{name=\"{name}\"}} {count}");
         }
