@@ -6,7 +6,8 @@
 //! every loop is level-triggered and may die at any point; any replica may do any step; no user code starts before
 //! its attempt's `claimed -> started` is committed; log bytes never enter the store.
 //! **Read in this order:** [`Cell`], `runs` (store to store), `machines` (store to provider), [`provider`],
-//! `agents` (sessions), `lower` (Pod to Order), [`logs`], `home` (heartbeat, adoption).
+//! `agents` (sessions), `lower` (Pod to Order), [`logs`], [`resolve`] and [`fetch`] (remote references),
+//! `home` (heartbeat, adoption).
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -26,6 +27,7 @@ use tekton::api::config::TenantConfig;
 use tekton::engine::decide::{Installation, Observed, Outcome};
 
 mod agents;
+pub mod fetch;
 mod home;
 pub mod images;
 pub mod logs;
@@ -34,13 +36,16 @@ mod machines;
 mod metrics;
 pub mod provider;
 mod queue;
+pub mod resolve;
 mod runs;
 pub mod secrets;
 mod signals;
 
+use crate::fetch::Fetch;
 use crate::images::Images;
 use crate::logs::LogSink;
 use crate::provider::MachineProvider;
+use crate::resolve::hub::Hubs;
 use crate::secrets::Secrets;
 
 /// Settings of a cell.
@@ -119,6 +124,10 @@ pub struct Parts {
     pub images: Arc<dyn Images>,
     /// Opens Secrets.
     pub secrets: Arc<dyn Secrets>,
+    /// Fetches what tenants refer to.
+    pub fetch: Arc<dyn Fetch>,
+    /// Where hubs are, unless a tenant says otherwise.
+    pub hubs: Hubs,
     /// The engine.
     pub engine: Engine,
     /// Names of helper images, which appear in Pods.
@@ -138,6 +147,8 @@ pub(crate) struct Inner {
     sink: Arc<dyn LogSink>,
     images: Arc<dyn Images>,
     secrets: Arc<dyn Secrets>,
+    fetch: Arc<dyn Fetch>,
+    hubs: Hubs,
     engine: Engine,
     installation: Installation,
     config: Config,
@@ -145,6 +156,7 @@ pub(crate) struct Inner {
     home: home::Home,
     runs: runs::Runs,
     machines: machines::Machines,
+    resolve: resolve::Resolve,
     signals: signals::Signals,
     metrics: metrics::Metrics,
     draining: AtomicBool,
@@ -168,6 +180,8 @@ impl Cell {
             sink: parts.sink,
             images: parts.images,
             secrets: parts.secrets,
+            fetch: parts.fetch,
+            hubs: parts.hubs,
             engine: parts.engine,
             installation: parts.installation,
             config,
@@ -175,12 +189,14 @@ impl Cell {
             home: home::Home::default(),
             runs: runs::Runs::default(),
             machines: machines::Machines::default(),
+            resolve: resolve::Resolve::default(),
             signals: signals::Signals::default(),
             metrics: metrics::Metrics::default(),
             draining: AtomicBool::new(false),
             ready: AtomicBool::new(false),
         });
         runs::start(&inner);
+        resolve::start(&inner);
         machines::start(&inner);
         home::start(&inner);
         (router(inner.clone()), Cell { inner })

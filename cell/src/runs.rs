@@ -20,10 +20,10 @@ use store::cell::{CellError, apply, collect};
 use store::object::ObjectKey;
 use store::records::attempt::Attempt;
 use tekton::api::config::TenantConfig;
-use tekton::engine::decide::{Decision, ImageConfig, Key, Need, Observed, Outcome};
+use tekton::engine::decide::{Decision, ImageConfig, Key, Need, Observed, Opened, Outcome};
 
 use crate::queue::Queue;
-use crate::{Inner, lower};
+use crate::{Inner, lower, resolve};
 
 /// Runs that are looked at at the same time.
 const WORKERS: usize = 8;
@@ -35,8 +35,17 @@ const BACKOFF_MIN: Duration = Duration::from_millis(5);
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
 /// Namespace of a tenant's settings.
 const SETTINGS: &str = "tekton-pipelines";
+/// Kind id of VerificationPolicies.
+const POLICIES: &str = "verificationpolicies.tekton.dev";
 const SETTINGS_MAPS: [&str; 5] =
     ["feature-flags", "config-defaults", "config-events", "config-spire", "config-observability"];
+
+/// What a pass has read that is not in the view.
+#[derive(Default)]
+struct Extra {
+    images: BTreeMap<String, ImageConfig>,
+    secrets: BTreeMap<Key, Option<Opened>>,
+}
 
 /// State of the runs loop. All of it may be lost: it only saves work.
 #[derive(Default)]
@@ -86,18 +95,57 @@ pub(crate) fn backlog(cell: &Inner) -> (usize, usize) {
     cell.runs.queue.len()
 }
 
+/// Puts `key` where it is worked on.
+fn look_at(cell: &Inner, key: ObjectKey) {
+    if resolve::is_request(&key) { cell.resolve.queue.add(key) } else { cell.runs.queue.add(key) }
+}
+
+/// The Due rows that made us look at `key`.
+pub(crate) fn rows_of(cell: &Inner, key: &ObjectKey) -> BTreeMap<RowKey, Revision> {
+    lock(&cell.runs.pending).get(key).cloned().unwrap_or_default()
+}
+
+/// The timers of `key` that exist.
+pub(crate) fn timers_of(cell: &Inner, key: &ObjectKey) -> BTreeSet<i64> {
+    lock(&cell.runs.timers).get(key).cloned().unwrap_or_default()
+}
+
+/// There are no timers of `key` any more; says which ones there were.
+pub(crate) fn forget_timers(cell: &Inner, key: &ObjectKey) -> BTreeSet<i64> {
+    lock(&cell.runs.timers).remove(key).unwrap_or_default()
+}
+
+/// The only timer of `key` is this one now.
+pub(crate) fn know_timer(cell: &Inner, key: &ObjectKey, timer_us: Option<i64>) {
+    let mut timers = lock(&cell.runs.timers);
+    match timer_us {
+        Some(at_us) => drop(timers.insert(key.clone(), BTreeSet::from([at_us]))),
+        None => drop(timers.remove(key)),
+    }
+}
+
 async fn work(cell: &Arc<Inner>, key: &ObjectKey) {
-    let rows = lock(&cell.runs.pending).get(key).cloned().unwrap_or_default();
+    let rows = rows_of(cell, key);
     let keys: BTreeSet<RowKey> = rows.keys().cloned().collect();
     let done = match key.kind.as_str() {
         collect::COLLECT => collected(cell, key, keys).await,
         collect::NAMESPACES => cell.store.namespace_empty(key, &keys.into_iter().collect::<Vec<_>>()).await,
         _ => pass(cell, key, &keys).await,
     };
+    after(cell, key, &rows, done);
+}
+
+/// What follows from a pass over `key` that has answered `rows`.
+pub(crate) fn after(
+    cell: &Arc<Inner>,
+    key: &ObjectKey,
+    rows: &BTreeMap<RowKey, Revision>,
+    done: Result<(), CellError>,
+) {
     match done {
         Ok(()) => {
             lock(&cell.runs.failures).remove(key);
-            cell.runs.forget(key, &rows);
+            cell.runs.forget(key, rows);
         }
         Err(error) => {
             cell.metrics.pass_failed(&error);
@@ -165,7 +213,7 @@ fn again_later(cell: &Arc<Inner>, key: &ObjectKey, error: &CellError) {
         if failures > 1 {
             cell.host.clock.sleep(pause).await;
         }
-        cell.runs.queue.add(key);
+        look_at(&cell, key);
     });
 }
 
@@ -185,7 +233,7 @@ impl Runs {
 /// One pass over one run.
 async fn pass(cell: &Arc<Inner>, key: &ObjectKey, rows: &BTreeSet<RowKey>) -> Result<(), CellError> {
     let mut wanted = Wanted { objects: settings_keys(&key.tenant).collect(), ..Wanted::default() };
-    let mut images: BTreeMap<String, ImageConfig> = BTreeMap::new();
+    let mut extra = Extra::default();
     for _ in 0..NEEDS_MAX {
         let view = match cell.store.run_view(key, &wanted, rows).await? {
             Look::Found(view) => view,
@@ -208,10 +256,10 @@ async fn pass(cell: &Arc<Inner>, key: &ObjectKey, rows: &BTreeSet<RowKey>) -> Re
             return cell.store.due_consume(key, &view.due, &BTreeSet::new()).await;
         }
         let now_us = cell.host.clock.utc().0;
-        let observed = observed(&view, &images);
+        let observed = observed(&view, &extra);
         let outcome = cell.engine.decide(&key.kind, &observed, &config(&view), &cell.installation, now_us);
         match outcome {
-            Outcome::Need(needs) => need(cell, &view, needs, &mut wanted, &mut images).await?,
+            Outcome::Need(needs) => need(cell, &view, needs, &mut wanted, &mut extra).await?,
             Outcome::Decision(decision) => return settle(cell, &view, *decision, now_us).await,
         }
     }
@@ -229,13 +277,7 @@ async fn settle(cell: &Arc<Inner>, view: &View, decision: Decision, now_us: i64)
     let (timer_us, deletes) = (write.timer_us, !write.deletes.is_empty());
     let ended = write.status.as_ref().is_some_and(|s| is_done(s) && !is_done(&view.run.value["status"]));
     let applied = cell.store.run_apply(view, write).await?;
-    {
-        let mut timers = lock(&cell.runs.timers);
-        match timer_us {
-            Some(at_us) => drop(timers.insert(view.run.key.clone(), BTreeSet::from([at_us]))),
-            None => drop(timers.remove(&view.run.key)),
-        }
-    }
+    know_timer(cell, &view.run.key, timer_us);
     cell.metrics.pass(applied.committed);
     ring(cell, view);
     if deletes {
@@ -263,7 +305,7 @@ async fn need(
     view: &View,
     needs: BTreeSet<Need>,
     wanted: &mut Wanted,
-    images: &mut BTreeMap<String, ImageConfig>,
+    extra: &mut Extra,
 ) -> Result<(), CellError> {
     for need in needs {
         match need {
@@ -272,6 +314,11 @@ async fn need(
                 None => return Err(CellError::Foreign(format!("an object of kind {}", key.kind))),
             },
             Need::LimitRanges => drop(wanted.lists.insert("limitranges".into())),
+            Need::VerificationPolicies => drop(wanted.lists.insert(POLICIES.into())),
+            Need::Secret(key) => {
+                let opened = opened(cell, &view.run.key.tenant, &key).await?;
+                extra.secrets.insert(key, opened);
+            }
             Need::Image(reference) => {
                 let auths = lower::pull_auths(cell, &view.run.key, &view.run.value["spec"]).await?;
                 let mut found = cell.images.look_up(&reference, &auths).await;
@@ -280,14 +327,25 @@ async fn need(
                     found = cell.images.look_up(&reference, &auths).await;
                 }
                 // Nobody can tell, twice: the run says so instead of waiting for a registry.
-                images.insert(reference, found.unwrap_or_else(ImageConfig::Missing));
+                extra.images.insert(reference, found.unwrap_or_else(ImageConfig::Missing));
             }
         }
     }
     Ok(())
 }
 
-fn observed(view: &View, images: &BTreeMap<String, ImageConfig>) -> Observed {
+/// The values of a Secret; none if it is not there.
+async fn opened(cell: &Inner, tenant: &str, key: &Key) -> Result<Option<Opened>, CellError> {
+    let Some(stored) = object_key(tenant, key) else { return Ok(None) };
+    let Some(object) = cell.store.objects([stored]).await?.into_values().next().flatten() else {
+        return Ok(None);
+    };
+    // What cannot be opened holds no key that could be trusted.
+    let values = cell.secrets.open(tenant, &object).await.unwrap_or_default();
+    Ok(Some(Opened(values)))
+}
+
+fn observed(view: &View, extra: &Extra) -> Observed {
     let objects = view.objects.iter().filter_map(|(key, seen)| {
         let kind = kind::by_id(&key.kind)?.kind;
         let key = Key::new(kind, &key.namespace, &key.name);
@@ -298,7 +356,9 @@ fn observed(view: &View, images: &BTreeMap<String, ImageConfig>) -> Observed {
         owned: view.owned.iter().map(|seen| seen.value.clone()).collect(),
         objects: objects.collect(),
         limit_ranges: view.lists.get("limitranges").map(|all| all.iter().map(|s| s.value.clone()).collect()),
-        images: images.clone(),
+        images: extra.images.clone(),
+        policies: view.lists.get(POLICIES).map(|all| all.iter().map(|s| s.value.clone()).collect()),
+        secrets: extra.secrets.clone(),
         pod_refused: None,
         lost: view.lost(),
     }

@@ -2,5 +2,7 @@
 
 mod ends;
 mod fences;
+mod outside;
 mod pipelines;
+mod resolvers;
 mod rig;

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
+use crate::resolvers::Resolvers;
+
 /// Tekton's API and semantics, without a Kubernetes cluster.
 #[derive(Parser)]
 #[command(name = "cella", version, about, arg_required_else_help = true)]
@@ -48,6 +50,9 @@ pub struct Up {
     /// Most machines that each cell runs at one time.
     #[arg(long, default_value_t = 32)]
     pub machines: usize,
+    /// How resolvers reach the world.
+    #[command(flatten)]
+    pub resolvers: Resolvers,
 }
 
 /// Arguments of `demo`.

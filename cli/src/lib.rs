@@ -14,5 +14,6 @@ pub mod documents;
 mod images;
 mod keys;
 mod kubeconfig;
+pub mod resolvers;
 pub mod run;
 pub mod up;

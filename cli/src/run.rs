@@ -9,6 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::arguments::{Arguments, Command, Demo, Up};
 use crate::demo::{self, Act, Screen};
+use crate::resolvers::Resolvers;
 use crate::{doctor, up};
 
 /// Runs the command inside a runtime.
@@ -49,6 +50,7 @@ async fn stay(options: &Up) -> Result<ExitCode> {
             tenants: options.tenants.clone(),
             images: options.images.clone(),
             machines_max: options.machines,
+            resolvers: options.resolvers.clone(),
         },
         &host,
         jobs.clone(),
@@ -86,6 +88,7 @@ async fn show(options: &Demo) -> Result<ExitCode> {
             tenants: vec!["acme".into(), "globex".into()],
             images: options.images.clone(),
             machines_max: 32,
+            resolvers: Resolvers::default(),
         },
         &host,
         jobs,

@@ -21,6 +21,7 @@ use tokio::net::TcpListener;
 
 use crate::client::Access;
 use crate::keys::{self, Keys};
+use crate::resolvers::Resolvers;
 use crate::{images, kubeconfig};
 
 /// The cells of a local installation: id and region.
@@ -44,6 +45,8 @@ pub struct Options {
     pub images: Option<PathBuf>,
     /// Most machines of each cell at one time.
     pub machines_max: usize,
+    /// How resolvers reach the world.
+    pub resolvers: Resolvers,
 }
 
 /// A running installation.
@@ -160,6 +163,8 @@ fn start_cell(
         sink: cell::logs::files::Files::new(&data.join("logs"), LOG_BYTES_MAX),
         images: images::for_cell(host, layout),
         secrets: Arc::new(cell::secrets::Vaulted(vault.clone())),
+        fetch: options.resolvers.fetch(host)?,
+        hubs: options.resolvers.hubs(),
         engine: cell::Engine {
             taskrun: tekton::engine::taskrun::decide,
             pipelinerun: tekton::engine::pipelinerun::decide,
@@ -203,7 +208,7 @@ fn installation() -> Installation {
         sidecarlogresults_image: image("sidecarlogresults"),
         release: store::tenant::TEKTON.into(),
         kubernetes_minor: 33,
-        resolvers: false,
+        resolvers: true,
     }
 }
 

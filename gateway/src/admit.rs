@@ -67,8 +67,10 @@ impl Admit<'_> {
             decode::check(object).map_err(|why| denied(CHANGING_WEBHOOK, "mutation", &why))?;
             defaults::apply(kind.kind, object, &config(self.around));
         }
-        let is_run = kind.group == "tekton.dev" && matches!(kind.kind, "TaskRun" | "PipelineRun");
-        if is_run && old.is_none() {
+        // A request is resolved in a cell, as a run is run in one.
+        let is_placed = matches!(kind.kind, "TaskRun" | "PipelineRun") && kind.group == "tekton.dev"
+            || kind.kind == "ResolutionRequest";
+        if is_placed && old.is_none() {
             place(self.at, object, self.around)?;
         }
         Ok(())

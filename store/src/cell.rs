@@ -12,6 +12,7 @@ pub mod due;
 pub mod machines;
 pub mod place;
 mod pods;
+pub mod requests;
 pub mod session;
 pub mod view;
 

@@ -360,7 +360,7 @@ fn selectable_changed(kind: &str, old: &Value, new: &Value) -> bool {
 fn due_of(key: &ObjectKey, object: &Value) -> Vec<Op> {
     let Some(cell) = object["metadata"]["annotations"][CELL].as_str() else { return Vec::new() };
     let mut out = Vec::new();
-    if crate::cell::apply::is_run(&key.kind) {
+    if crate::cell::apply::is_looked_at(&key.kind) {
         out.push(due::put(cell, key, 0));
     }
     if let Some((owner, _)) = owner_key(&key.tenant, object) {

@@ -22,4 +22,5 @@ pub mod taskrun;
 pub mod taskspec;
 pub mod termination;
 pub mod time;
+pub mod trust;
 pub mod workspaces;

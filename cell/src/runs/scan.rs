@@ -34,7 +34,7 @@ pub(super) async fn scan(cell: &Arc<Inner>, bucket: u32) {
                     let fresh =
                         lock(&cell.runs.pending).entry(key.clone()).or_default().insert(row, revision);
                     if fresh != Some(revision) {
-                        cell.runs.queue.add(key);
+                        super::look_at(cell, key);
                     }
                 }
                 bells.more.store(found.more, Ordering::Relaxed);

@@ -27,10 +27,13 @@ use store::object::{self, ObjectKey};
 use store::records::due;
 use tekton::engine::decide::Installation;
 
+use crate::fetch::egress::Egress;
+use crate::fetch::outbound::Outbound;
 use crate::images::Fixed;
 use crate::logs::files::{Files, LOG_BYTES_MAX};
 use crate::provider::MachineSpec;
 use crate::provider::sim::Sim;
+use crate::resolve::hub::Hubs;
 use crate::secrets::InObject;
 use crate::{Cell, Config, Engine, Pace, Parts};
 
@@ -129,6 +132,8 @@ pub(super) struct Rig {
     jobs: Arc<RealJobs>,
     data: tempfile::TempDir,
     machines_max: usize,
+    egress: Egress,
+    hubs: Hubs,
 }
 
 impl Rig {
@@ -168,8 +173,19 @@ impl Rig {
             jobs,
             data: tempfile::tempdir().unwrap(),
             machines_max,
+            egress: Egress::default(),
+            hubs: Hubs::default(),
         };
         rig.start();
+        rig
+    }
+
+    /// A cell whose resolvers may connect to these addresses of this host.
+    pub(super) async fn reaching(allow: &[String], hubs: Hubs) -> Self {
+        let mut rig = Self::new();
+        rig.egress.allow = allow.iter().map(|range| range.parse().unwrap()).collect();
+        rig.hubs = hubs;
+        rig.move_to(CELL, "here").await;
         rig
     }
 
@@ -204,6 +220,8 @@ impl Rig {
             sink: Files::new(&self.data.path().join("logs"), LOG_BYTES_MAX),
             images: Arc::new(Fixed::default()),
             secrets: Arc::new(InObject),
+            fetch: Arc::new(Outbound::new(self.host.clone(), self.egress.clone(), &[])),
+            hubs: self.hubs.clone(),
             engine: Engine {
                 taskrun: tekton::engine::taskrun::decide,
                 pipelinerun: tekton::engine::pipelinerun::decide,
@@ -244,7 +262,7 @@ impl Rig {
             apimachinery::meta::set_annotation(&mut object, name, value);
         }
         let mut ops = vec![object::put(&key, Pre::Absent, &object, None)];
-        if store::cell::apply::is_run(&key.kind) {
+        if store::cell::apply::is_looked_at(&key.kind) {
             ops.push(due::put(CELL, &key, 0));
         }
         self.write(ops).await;
@@ -360,7 +378,9 @@ impl Rig {
 }
 
 fn with_namespace(object: &mut Value) -> Value {
-    object["metadata"]["namespace"] = json!("default");
+    if object["metadata"]["namespace"].is_null() {
+        object["metadata"]["namespace"] = json!("default");
+    }
     object.clone()
 }
 
@@ -505,6 +525,6 @@ fn installation() -> Installation {
         sidecarlogresults_image: image("sidecarlogresults"),
         release: "v1.15.0".into(),
         kubernetes_minor: 33,
-        resolvers: false,
+        resolvers: true,
     }
 }

@@ -162,6 +162,8 @@ fn cell_program(cell: &str, region: &str, store: &Store, cloud: &Arc<Cloud>) -> 
             sink: sink.clone(),
             images: Arc::new(cell::images::Fixed::default()),
             secrets: Arc::new(cell::secrets::InObject),
+            fetch: cell::fetch::nowhere(),
+            hubs: cell::resolve::hub::Hubs::default(),
             engine: cell::Engine {
                 taskrun: tekton::engine::taskrun::decide,
                 pipelinerun: tekton::engine::pipelinerun::decide,

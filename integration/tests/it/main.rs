@@ -5,6 +5,7 @@ mod crash;
 mod demo;
 #[path = "kube.rs"]
 mod kube_crate;
+mod resolvers;
 mod tidy;
 mod trace;
 mod world;

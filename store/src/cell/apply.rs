@@ -133,7 +133,7 @@ impl CellStore {
     }
 
     /// Ops that remove timers of `run`, but for those that are consumed as Due rows anyway.
-    fn timers_delete<'a>(
+    pub(super) fn timers_delete<'a>(
         &self,
         run: &ObjectKey,
         timers: impl IntoIterator<Item = &'a i64>,
@@ -199,7 +199,7 @@ impl CellStore {
             self.attempt_create(view, &key, &uid, *size, status, now, ops);
         }
         ops.push(object::put(&key, Pre::Absent, &child, None));
-        if is_run(&key.kind) {
+        if is_looked_at(&key.kind) {
             ops.push(due::put(self.cell(), &key, 0));
         }
         Ok(())
@@ -286,6 +286,11 @@ pub fn is_run(kind: &str) -> bool {
     matches!(kind, "taskruns.tekton.dev" | "pipelineruns.tekton.dev")
 }
 
+/// Kinds that one of a cell's loops looks at.
+pub fn is_looked_at(kind: &str) -> bool {
+    is_run(kind) || kind == super::requests::KIND
+}
+
 /// What the owner of a run waits for: whether it has ended, how, and how often it was tried.
 fn outcome(run: &Value) -> (Option<&str>, usize) {
     let conditions = run["status"]["conditions"].as_array();
@@ -312,7 +317,7 @@ fn due_key_suffix(at_us: i64, run: &ObjectKey) -> String {
     due::key("", run, at_us).key
 }
 
-fn consume_op((key, revision): &(RowKey, Revision)) -> Op {
+pub(super) fn consume_op((key, revision): &(RowKey, Revision)) -> Op {
     Op::Delete { key: key.clone(), pre: Pre::Rev(*revision), last: None }
 }
 

@@ -44,7 +44,12 @@ pub fn is_successful(status: &Value) -> bool {
 
 /// Sets the condition `Succeeded`; its transition time moves only when something else does.
 pub fn set(status: &mut Value, truth: Truth, reason: &str, message: &str, now_us: i64) {
-    let old = succeeded(status);
+    set_of(status, "Succeeded", truth, reason, message, now_us);
+}
+
+/// The same of any condition.
+pub fn set_of(status: &mut Value, kind: &str, truth: Truth, reason: &str, message: &str, now_us: i64) {
+    let old = list(status, "conditions").iter().find(|c| text(c, "type") == kind).unwrap_or(&Value::Null);
     let same = text(old, "status") == truth.as_str()
         && text(old, "reason") == reason
         && text(old, "message") == message;
@@ -52,16 +57,18 @@ pub fn set(status: &mut Value, truth: Truth, reason: &str, message: &str, now_us
         return;
     }
     let mut new = json!({
-        "type": "Succeeded",
+        "type": kind,
         "status": truth.as_str(),
-        "reason": reason,
         "lastTransitionTime": rfc3339(now_us),
     });
+    if !reason.is_empty() {
+        new["reason"] = json!(reason);
+    }
     if !message.is_empty() {
         new["message"] = json!(message);
     }
     let conditions = list_mut(status, "conditions");
-    match conditions.iter_mut().find(|c| text(c, "type") == "Succeeded") {
+    match conditions.iter_mut().find(|c| text(c, "type") == kind) {
         Some(condition) => *condition = new,
         None => conditions.push(new),
     }

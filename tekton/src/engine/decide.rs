@@ -35,6 +35,20 @@ pub enum Need {
     LimitRanges,
     /// Entrypoint, command and digest of an image, from its registry: a step has neither command nor script.
     Image(String),
+    /// All VerificationPolicies of the namespace: something was fetched from elsewhere.
+    VerificationPolicies,
+    /// The values of a Secret: a policy says that a public key is in it.
+    Secret(Key),
+}
+
+/// Values of a Secret, by key. No log shows them.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct Opened(pub BTreeMap<String, Vec<u8>>);
+
+impl std::fmt::Debug for Opened {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
 }
 
 /// What is known of an image.
@@ -65,6 +79,10 @@ pub struct Observed {
     pub limit_ranges: Option<Vec<Value>>,
     /// Images read because of an earlier [`Need::Image`].
     pub images: BTreeMap<String, ImageConfig>,
+    /// VerificationPolicies of the namespace, after [`Need::VerificationPolicies`].
+    pub policies: Option<Vec<Value>>,
+    /// Secrets opened because of an earlier [`Need::Secret`]; `None`: it is not there.
+    pub secrets: BTreeMap<Key, Option<Opened>>,
     /// Why the creation of the run's Pod was refused the last time (`REASON`, message), if it was.
     pub pod_refused: Option<(String, String)>,
     /// Pods of this run (by uid) whose machine was lost after the start gate.

@@ -4,6 +4,7 @@ use base64::Engine;
 use serde_json::{Value, json};
 
 use crate::engine::condition;
+use crate::engine::decide::{Key, Observed};
 use crate::engine::doc::{is_empty, name, namespace, text};
 use crate::engine::params::as_text;
 use crate::engine::pod::owner;
@@ -11,8 +12,13 @@ use crate::engine::pod::owner;
 /// How long a controller waits before it looks at an unanswered request again, µs.
 pub const LOOK_AGAIN_US: i64 = 1_000_000;
 
+/// Characters of a request's name before the digits: together they are a label's length.
+const PREFIX_MAX: usize = 30;
+
 /// What is known of a remote object.
 pub enum Remote {
+    /// It is not known whether somebody else has asked the same: read this first.
+    Need(Key),
     /// Nobody was asked yet: create this request.
     Ask(Box<Value>),
     /// The request is not answered yet.
@@ -28,17 +34,28 @@ pub enum Remote {
     },
 }
 
-/// Looks among `owned` for the answer to a reference of `run`. `reference` has `resolver`, `params` (substituted)
-/// and perhaps a URL as `name`.
-pub fn look(run: &Value, reference: &Value, owned: &[Value]) -> Remote {
-    look_for(run, name(run), reference, owned)
+/// Looks for the answer to a reference of the run in `seen`. `reference` has `resolver`, `params` (substituted) and
+/// perhaps a URL as `name`.
+pub fn look(seen: &Observed, reference: &Value) -> Remote {
+    look_for(seen, name(&seen.run), reference)
 }
 
 /// The same on behalf of a child named `asker`, so that the child meets the request when it asks for itself.
-pub fn look_for(run: &Value, asker: &str, reference: &Value, owned: &[Value]) -> Remote {
-    let wanted = request(run, asker, reference);
-    let there = owned.iter().find(|o| text(o, "kind") == "ResolutionRequest" && name(o) == name(&wanted));
-    let Some(there) = there else { return Remote::Ask(Box::new(wanted)) };
+pub fn look_for(seen: &Observed, asker: &str, reference: &Value) -> Remote {
+    let wanted = request(&seen.run, asker, reference);
+    let is_it = |o: &&Value| text(o, "kind") == "ResolutionRequest" && name(o) == name(&wanted);
+    let there = match seen.owned.iter().find(is_it) {
+        Some(own) => own,
+        None => {
+            // The run that this one belongs to may have asked: its request is used, and not made again.
+            let key = Key::new("ResolutionRequest", namespace(&seen.run), name(&wanted));
+            match seen.objects.get(&key) {
+                None => return Remote::Need(key),
+                Some(None) => return Remote::Ask(Box::new(wanted)),
+                Some(Some(there)) => there,
+            }
+        }
+    };
     let status = &there["status"];
     if !condition::is_done(status) {
         return Remote::Waits;
@@ -68,11 +85,12 @@ fn request(run: &Value, asker: &str, reference: &Value) -> Value {
         identity.push_str(&spelled(&param["value"]));
     }
     identity.push_str(text(reference, "name"));
+    let prefix = resolver.floor_char_boundary(PREFIX_MAX);
     let mut request = json!({
         "apiVersion": "resolution.tekton.dev/v1beta1",
         "kind": "ResolutionRequest",
         "metadata": {
-            "name": format!("{resolver}-{:032x}", fnv128a(&identity)),
+            "name": format!("{}-{:032x}", &resolver[..prefix], fnv128a(&identity)),
             "namespace": namespace(run),
             "labels": {"resolution.tekton.dev/type": resolver},
             "ownerReferences": [owner(run)],
@@ -111,20 +129,21 @@ fn fnv128a(text: &str) -> u128 {
 /// # Errors
 /// The reference's text.
 pub fn read(fetched: &str, kind: &str) -> Result<Value, String> {
-    let mut object: Value = serde_yaml_ng::from_str(fetched)
+    let object: Value = serde_yaml_ng::from_str(fetched)
         .map_err(|error| format!("invalid runtime object: {}", yaml_fault(&error.to_string())))?;
     if text(&object, "kind") != kind {
         let noun = if kind == "Task" { "task" } else { kind };
         return Err(format!("resource is not a {noun}"));
     }
-    if kind == "Task" && text(&object, "apiVersion") == "tekton.dev/v1beta1" {
-        modernise(&mut object);
-    }
     Ok(object)
 }
 
-/// A Task of `v1beta1` as one of `v1`: containers call their resources by another name.
-fn modernise(task: &mut Value) {
+/// A Task of `v1beta1` as one of `v1`: containers call their resources by another name. It is verified before: what
+/// was signed is the object as it was fetched.
+pub fn modernise(task: &mut Value) {
+    if text(task, "kind") != "Task" || text(task, "apiVersion") != "tekton.dev/v1beta1" {
+        return;
+    }
     task["apiVersion"] = json!("tekton.dev/v1");
     let Some(spec) = task.get_mut("spec").and_then(Value::as_object_mut) else { return };
     for (part, value) in spec {

@@ -8,8 +8,8 @@ use super::pod::{START_US, World, config, installation};
 use super::taskrun_status::merge;
 use super::{Outcomes, compare, files};
 use crate::engine::condition;
-use crate::engine::decide::{Decision, Need, Observed, Outcome, PatchKind};
-use crate::engine::doc::{list, name, namespace, object_mut, text};
+use crate::engine::decide::{Decision, Observed, Outcome, PatchKind};
+use crate::engine::doc::{list, name, object_mut, text};
 use crate::engine::pipelinerun;
 use crate::engine::time::{duration, go_duration};
 
@@ -112,13 +112,7 @@ impl<'a> Replay<'a> {
                 Outcome::Decision(decision) => return Ok(*decision),
                 Outcome::Need(needs) => {
                     for need in needs {
-                        let Need::Object(key) = need else { return Err("it asks for something odd".into()) };
-                        let found = self.world.objects.iter().find(|o| {
-                            text(o, "kind") == key.kind
-                                && name(o) == key.name
-                                && namespace(o) == key.namespace
-                        });
-                        seen.objects.insert(key, found.cloned());
+                        self.world.answer(need, &mut seen);
                     }
                 }
             }

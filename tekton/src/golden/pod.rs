@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use super::{Outcomes, compare, files};
 use crate::api::config::TenantConfig;
 use crate::api::defaults;
-use crate::engine::decide::{Decision, ImageConfig, Installation, Need, Observed, Outcome};
+use crate::engine::decide::{Decision, ImageConfig, Installation, Key, Need, Observed, Opened, Outcome};
 use crate::engine::doc::{list, name, namespace, object_mut, text};
 use crate::engine::{condition, taskrun};
 
@@ -125,33 +127,46 @@ impl World {
                 Outcome::Decision(decision) => return Ok(*decision),
                 Outcome::Need(needs) => {
                     for need in needs {
-                        match need {
-                            Need::Object(key) => {
-                                let found = self.objects.iter().find(|o| {
-                                    text(o, "kind") == key.kind
-                                        && name(o) == key.name
-                                        && namespace(o) == key.namespace
-                                });
-                                seen.objects.insert(key, found.cloned());
-                            }
-                            Need::LimitRanges => {
-                                let all = self.objects.iter().filter(|o| text(o, "kind") == "LimitRange");
-                                seen.limit_ranges = Some(all.cloned().collect());
-                            }
-                            Need::Image(image) => {
-                                let found = self.image(&image).cloned().unwrap_or_else(|| {
-                                    ImageConfig::Missing(format!(
-                                        "MANIFEST_UNKNOWN: manifest unknown: {image}"
-                                    ))
-                                });
-                                seen.images.insert(image, found);
-                            }
-                        }
+                        self.answer(need, &mut seen);
                     }
                 }
             }
         }
         Err("it asks for ever".into())
+    }
+
+    /// Reads what is asked for.
+    pub fn answer(&self, need: Need, seen: &mut Observed) {
+        let there = |key: &Key| {
+            let is_it =
+                |o: &&Value| text(o, "kind") == key.kind && name(o) == key.name && namespace(o) == key.namespace;
+            self.objects.iter().find(is_it).cloned()
+        };
+        let all = |kind: &str| self.objects.iter().filter(|o| text(o, "kind") == kind).cloned().collect();
+        match need {
+            Need::Object(key) => {
+                let found = there(&key);
+                seen.objects.insert(key, found);
+            }
+            Need::LimitRanges => seen.limit_ranges = Some(all("LimitRange")),
+            Need::VerificationPolicies => seen.policies = Some(all("VerificationPolicy")),
+            Need::Secret(key) => {
+                let opened = there(&key).map(|secret| {
+                    let data = secret["data"].as_object().cloned().unwrap_or_default();
+                    let values = data.into_iter().filter_map(|(name, value)| {
+                        Some((name, STANDARD.decode(value.as_str()?).ok()?))
+                    });
+                    Opened(values.collect())
+                });
+                seen.secrets.insert(key, opened);
+            }
+            Need::Image(image) => {
+                let found = self.image(&image).cloned().unwrap_or_else(|| {
+                    ImageConfig::Missing(format!("MANIFEST_UNKNOWN: manifest unknown: {image}"))
+                });
+                seen.images.insert(image, found);
+            }
+        }
     }
 }
 

@@ -6,10 +6,15 @@ use super::resolve::Pipeline;
 use super::state::Task;
 use super::{Pass, Stop};
 use crate::api::{defaults, validate};
-use crate::engine::condition::Truth;
+use crate::engine::condition::{self, Truth};
+use crate::engine::decide::Need;
 use crate::engine::doc::{list, name, namespace, object_mut, text};
 use crate::engine::params::{self, as_text};
 use crate::engine::resolution::{self, Remote};
+use crate::engine::trust::{self, Verdict};
+
+/// The text and the source of a remote object; `None`: asked for, and not there yet. An error is the reference's text.
+type Fetched = Result<Option<(String, Value)>, String>;
 
 impl Pass<'_> {
     /// Says that the run waits for a resolver.
@@ -21,21 +26,20 @@ impl Pass<'_> {
         self.decision.waits_for = Some("a resolver to answer".into());
     }
 
-    /// The text and the source of a remote object, which `asker` wants; `None`: asked for, and not there yet.
-    ///
-    /// # Errors
-    /// The reference's text.
-    fn fetch(&mut self, asker: &str, reference: &Value) -> Result<Option<(String, Value)>, String> {
+    /// The remote object that `asker` wants.
+    fn fetch(&mut self, asker: &str, reference: &Value) -> Result<Fetched, Stop> {
         if !self.installation.resolvers {
-            return Err(format!("resolver {:?} is not supported yet", text(reference, "resolver")));
+            let why = format!("resolver {:?} is not supported yet", text(reference, "resolver"));
+            return Ok(Err(why));
         }
-        match resolution::look_for(self.run(), asker, reference, &self.seen.owned) {
-            Remote::Found { text, source } => Ok(Some((text, source))),
-            Remote::Failed(why) => Err(why),
-            Remote::Waits => Ok(None),
+        match resolution::look_for(self.seen, asker, reference) {
+            Remote::Need(key) => Err(Stop::Need([Need::Object(key)].into())),
+            Remote::Found { text, source } => Ok(Ok(Some((text, source)))),
+            Remote::Failed(why) => Ok(Err(why)),
+            Remote::Waits => Ok(Ok(None)),
             Remote::Ask(request) => {
                 self.create_once(*request);
-                Ok(None)
+                Ok(Ok(None))
             }
         }
     }
@@ -47,7 +51,7 @@ impl Pass<'_> {
         if let Some(given) = object_mut(&mut reference).get_mut("params").and_then(Value::as_array_mut) {
             params::apply(given, &replacements);
         }
-        let found = match self.fetch(name(self.run()), &reference) {
+        let found = match self.fetch(name(self.run()), &reference)? {
             Ok(found) => found,
             Err(why) => {
                 let shown = text(&reference, "name");
@@ -62,20 +66,24 @@ impl Pass<'_> {
             Ok(pipeline) => pipeline,
             Err(why) => return Err(self.no_pipeline(&why)),
         };
-        self.admit(&mut pipeline, "Pipeline")?;
+        let verdict = self.admit(&mut pipeline, "Pipeline", &source)?;
         if !source.is_null() && self.config.tells_provenance() {
             self.status["provenance"]["refSource"] = source;
         }
         self.inherit(&pipeline);
+        self.trusts(&verdict, name(&pipeline), Some(&pipeline["spec"]))?;
         Ok(Pipeline { spec: pipeline["spec"].clone(), name: name(&pipeline).to_owned() })
     }
 
     /// Fetched objects are admitted as if somebody had created them.
-    fn admit(&mut self, object: &mut Value, kind: &str) -> Result<(), Stop> {
+    fn admit(&mut self, object: &mut Value, kind: &str, source: &Value) -> Result<Verdict, Stop> {
         defaults::apply(kind, object, self.config);
+        let verdict = trust::verify(self.seen, self.config, object, source);
+        let verdict = verdict.map_err(|need| Stop::Need([need].into()))?;
+        resolution::modernise(object);
         let faults = validate::check(kind, object, None, self.config);
         if faults.is_empty() {
-            return Ok(());
+            return Ok(verdict);
         }
         let head = "admission webhook \"validation.webhook.pipeline.tekton.dev\" denied the request";
         let error = format!(
@@ -86,21 +94,45 @@ impl Pass<'_> {
         Err(self.refuse("PipelineValidationFailed", &message, &error))
     }
 
+    /// Tells the verdict on what was fetched; a bad one ends the run.
+    fn trusts(&mut self, verdict: &Verdict, what: &str, spec: Option<&Value>) -> Result<(), Stop> {
+        let (truth, why) = match verdict {
+            Verdict::Skipped => return Ok(()),
+            Verdict::Passed => (Truth::True, String::new()),
+            Verdict::Warned(why) => (Truth::False, why.clone()),
+            Verdict::Failed(why) => {
+                let run = self.run();
+                let head = format!("pipelineRun {}/{} referred resource {what}", namespace(run), name(run));
+                (Truth::False, format!("{head} failed signature verification: {why}"))
+            }
+        };
+        condition::set_of(&mut self.status, trust::CONDITION, truth, "", &why, self.now_us);
+        if !matches!(verdict, Verdict::Failed(_)) {
+            return Ok(());
+        }
+        if let Some(spec) = spec {
+            object_mut(&mut self.status).insert("pipelineSpec".into(), spec.clone());
+        }
+        Err(self.refuse_as_is("ResourceVerificationFailed", &why, &why))
+    }
+
     /// Finds the spec of a task that its entry names to a resolver.
     pub(super) fn remote_task(&mut self, task: &mut Task, pipeline_name: &str) -> Result<(), Stop> {
         let reference = task.entry["taskRef"].clone();
         let shown = shown(&reference);
         let asker = task.names.first().cloned().unwrap_or_default();
-        let found = match self.fetch(&asker, &reference) {
+        let found = match self.fetch(&asker, &reference)? {
             Ok(found) => found,
             Err(why) => return Err(self.no_task(&shown, &why, pipeline_name)),
         };
-        let Some((fetched, _)) = found else { return Err(Stop::Waits) };
+        let Some((fetched, source)) = found else { return Err(Stop::Waits) };
         let mut object = match resolution::read(&fetched, "Task") {
             Ok(object) => object,
             Err(why) => return Err(self.no_task(&shown, &why, pipeline_name)),
         };
-        self.admit(&mut object, "Task")?;
+        let verdict = self.admit(&mut object, "Task", &source)?;
+        let entry = text(&task.entry, "name").to_owned();
+        self.trusts(&verdict, &entry, None)?;
         task.spec = object["spec"].clone();
         task.task_name = name(&object).to_owned();
         Ok(())

@@ -10,7 +10,8 @@ spec:
   steps: [{image: i, resources: {requests: {cpu: 2}}}, {image: j}]
   resources: {inputs: []}
 ";
-    let task = read(fetched, "Task").unwrap();
+    let mut task = read(fetched, "Task").unwrap();
+    modernise(&mut task);
     assert_eq!(task["apiVersion"], "tekton.dev/v1");
     assert_eq!(task["spec"]["stepTemplate"], json!({"computeResources": {"limits": {"cpu": 1}}}));
     let steps = json!([{"image": "i", "computeResources": {"requests": {"cpu": 2}}}, {"image": "j"}]);

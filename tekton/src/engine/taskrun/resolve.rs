@@ -9,6 +9,7 @@ use crate::engine::decide::{Key, Need};
 use crate::engine::doc::{is_empty, list, list_mut, name, namespace, object_mut, text};
 use crate::engine::resolution::{self, Remote};
 use crate::engine::substitution::Replacements;
+use crate::engine::trust::{self, Verdict};
 use crate::engine::{params, pod, stepaction, taskspec, workspaces};
 
 /// A task that is ready to run.
@@ -51,7 +52,7 @@ impl Pass<'_> {
             return Ok(Some((run["spec"]["taskSpec"].clone(), name(run).to_owned())));
         }
         if !text(reference, "resolver").is_empty() {
-            return Ok(self.remote_task(&reference.clone()));
+            return self.remote_task(&reference.clone());
         }
         let wanted = text(reference, "name");
         let key = Key::new("Task", namespace(run), wanted);
@@ -69,23 +70,26 @@ impl Pass<'_> {
         }
     }
 
-    fn remote_task(&mut self, reference: &Value) -> Option<(Value, String)> {
+    fn remote_task(&mut self, reference: &Value) -> Result<Option<(Value, String)>, Stop> {
         let run = &self.seen.run;
         let mut replacements = taskspec::params_of(&Value::Null, list(&run["spec"], "params"));
         replacements.extend(taskspec::context(run, ""));
         let Fetched::Text(found, source) =
-            self.fetch(reference, &replacements, "ResolvingTaskRef", "resource")
+            self.fetch(reference, &replacements, "ResolvingTaskRef", "resource")?
         else {
-            return None;
+            return Ok(None);
         };
         let mut task = match resolution::read(&found, "Task") {
             Ok(task) => task,
             Err(why) => {
                 self.unresolved(&why);
-                return None;
+                return Ok(None);
             }
         };
         defaults::apply("Task", &mut task, self.config);
+        let verdict = trust::verify(self.seen, self.config, &task, &source);
+        let verdict = verdict.map_err(|need| Stop::Need([need].into()))?;
+        resolution::modernise(&mut task);
         // Fetched objects are admitted as if somebody had created them.
         let faults = validate::check("Task", &task, None, self.config);
         if !faults.is_empty() {
@@ -96,32 +100,59 @@ impl Pass<'_> {
             );
             self.set_failed("TaskValidationFailed", &message);
             self.decision.errors.push(message);
-            return None;
+            return Ok(None);
         }
         if !source.is_null() && self.config.tells_provenance() {
             self.status["provenance"]["refSource"] = source;
         }
         self.decision.metadata = merged_metadata(&self.seen.run, &task, Some(name(&task)));
-        Some((task["spec"].clone(), name(&task).to_owned()))
+        if !self.trusts(&verdict) {
+            object_mut(&mut self.status).insert("taskSpec".into(), task["spec"].clone());
+            return Ok(None);
+        }
+        Ok(Some((task["spec"].clone(), name(&task).to_owned())))
+    }
+
+    /// Tells the verdict on the fetched Task; whether the run goes on.
+    fn trusts(&mut self, verdict: &Verdict) -> bool {
+        let (truth, why) = match verdict {
+            Verdict::Skipped => return true,
+            Verdict::Passed => (Truth::True, ""),
+            Verdict::Warned(why) | Verdict::Failed(why) => (Truth::False, why.as_str()),
+        };
+        let failed = matches!(verdict, Verdict::Failed(_));
+        if failed {
+            self.set_failed("ResourceVerificationFailed", why);
+            self.decision.errors.push(why.to_owned());
+        }
+        condition::set_of(&mut self.status, trust::CONDITION, truth, "", why, self.now_us);
+        !failed
     }
 
     /// Asks for a remote object, waits for it, or takes it.
-    fn fetch(&mut self, reference: &Value, replacements: &Replacements, reason: &str, what: &str) -> Fetched {
+    fn fetch(
+        &mut self,
+        reference: &Value,
+        replacements: &Replacements,
+        reason: &str,
+        what: &str,
+    ) -> Result<Fetched, Stop> {
         if !self.installation.resolvers {
             let resolver = text(reference, "resolver");
             self.unresolved(&format!("resolver {resolver:?} is not supported yet"));
-            return Fetched::Nothing;
+            return Ok(Fetched::Nothing);
         }
         let mut reference = reference.clone();
         if let Some(given) = reference.get_mut("params").and_then(Value::as_array_mut) {
             params::apply(given, replacements);
         }
         let run = &self.seen.run;
-        match resolution::look(run, &reference, &self.seen.owned) {
-            Remote::Found { text, source } => return Fetched::Text(text, source),
+        match resolution::look(self.seen, &reference) {
+            Remote::Need(key) => return Err(Stop::Need([Need::Object(key)].into())),
+            Remote::Found { text, source } => return Ok(Fetched::Text(text, source)),
             Remote::Failed(why) => {
                 self.unresolved(&why);
-                return Fetched::Nothing;
+                return Ok(Fetched::Nothing);
             }
             Remote::Ask(request) => {
                 let asked = self.decision.creates.iter().any(|there| name(there) == name(&request));
@@ -135,7 +166,7 @@ impl Pass<'_> {
         self.before = Value::Null;
         self.decision.requeue_after_us = Some(resolution::LOOK_AGAIN_US);
         self.decision.waits_for = Some(format!("the resolver {:?}", text(&reference, "resolver")));
-        Fetched::Nothing
+        Ok(Fetched::Nothing)
     }
 
     /// `spec` with the StepActions in place of the references to them; `None` when the run waits or has failed.
@@ -186,7 +217,7 @@ impl Pass<'_> {
         }
         let mut replacements = task.clone();
         replacements.extend(taskspec::context(run, ""));
-        match self.fetch(reference, &replacements, "ResolvingStepActionRef", "StepAction") {
+        match self.fetch(reference, &replacements, "ResolvingStepActionRef", "StepAction")? {
             Fetched::Nothing => Ok(Ok(None)),
             Fetched::Text(found, source) => {
                 let action = resolution::read(&found, "StepAction");
