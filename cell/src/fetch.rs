@@ -52,7 +52,8 @@ impl Request {
         // As web clients do: credentials in a URL are basic ones, and not part of what is asked for.
         if !request.url.username().is_empty() || request.url.password().is_some() {
             let (user, password) = (request.url.username(), request.url.password().unwrap_or(""));
-            let decode = |text: &str| percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned();
+            let decode =
+                |text: &str| percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned();
             let basic = basic(&decode(user), &decode(password));
             let _ = request.url.set_username("");
             let _ = request.url.set_password(None);
@@ -128,7 +129,9 @@ pub struct Nowhere;
 impl Fetch for Nowhere {
     fn fetch(&self, request: Request) -> BoxFuture<'_, Result<Answer, FetchError>> {
         let host = request.url.host_str().unwrap_or("").to_owned();
-        Box::pin(async move { Err(FetchError::Unreachable(format!("dial tcp: lookup {host}: no such host"))) })
+        Box::pin(
+            async move { Err(FetchError::Unreachable(format!("dial tcp: lookup {host}: no such host"))) },
+        )
     }
 }
 

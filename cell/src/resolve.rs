@@ -34,8 +34,8 @@ use tekton::engine::time::go_duration;
 
 use crate::queue::Queue;
 use crate::{Inner, runs};
-use ask::{Ask, Found, Params, Trouble};
 pub use ask::Resolver;
+use ask::{Ask, Found, Params, Trouble};
 use cache::{Cache, Mode};
 use settings::Settings;
 
@@ -223,7 +223,12 @@ async fn finish(cell: &Inner, key: &ObjectKey, before: &View, status: Value) -> 
     write(cell, &view, Some(status), None).await
 }
 
-async fn write(cell: &Inner, view: &View, status: Option<Value>, timer_us: Option<i64>) -> Result<(), CellError> {
+async fn write(
+    cell: &Inner,
+    view: &View,
+    status: Option<Value>,
+    timer_us: Option<i64>,
+) -> Result<(), CellError> {
     let key = &view.run.key;
     let write = RequestWrite { status, timer_us, timers_known_us: runs::timers_of(cell, key) };
     cell.store.request_apply(view, write).await?;

@@ -44,7 +44,8 @@ impl Resolvers {
         let mut authorities = Vec::new();
         for file in &self.authorities {
             let read = CertificateDer::pem_file_iter(file).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-            authorities.extend(read.with_context(|| format!("cannot read certificates from {}", file.display()))?);
+            authorities
+                .extend(read.with_context(|| format!("cannot read certificates from {}", file.display()))?);
         }
         let egress = Egress { allow: self.egress_allow.clone(), pins: self.pins.clone() };
         Ok(Arc::new(Outbound::new(host.clone(), egress, &authorities)))

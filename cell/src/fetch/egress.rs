@@ -23,7 +23,9 @@ pub struct Allowed {
 
 /// What is wrong with a range.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("{0:?} is no range of addresses: write ADDRESS, ADDRESS/BITS, or either with :PORT, IPv6 in brackets then")]
+#[error(
+    "{0:?} is no range of addresses: write ADDRESS, ADDRESS/BITS, or either with :PORT, IPv6 in brackets then"
+)]
 pub struct NotARange(String);
 
 impl FromStr for Allowed {
@@ -122,7 +124,7 @@ fn class(address: IpAddr) -> Option<&'static str> {
         IpAddr::V6(v6) => {
             // Translators and tunnels lead to the IPv4 address inside.
             let [a, b, c, _, _, _, g, h] = v6.segments();
-            let inside = |high: u16, low: u16| Ipv4Addr::from(u32::from(high) << 16 | u32::from(low));
+            let inside = |high: u16, low: u16| Ipv4Addr::from((u32::from(high) << 16) | u32::from(low));
             if v6.segments()[..6] == [0x64, 0xff9b, 0, 0, 0, 0] {
                 return v4_class(inside(g, h));
             }
@@ -180,7 +182,9 @@ mod tests {
         ] {
             assert_eq!(check(&[], address), Err(class), "{address}");
         }
-        for address in ["1.1.1.1:443", "172.32.0.1:80", "100.128.0.1:80", "[2606:4700::1]:443", "[2002:808:808::1]:80"] {
+        for address in
+            ["1.1.1.1:443", "172.32.0.1:80", "100.128.0.1:80", "[2606:4700::1]:443", "[2002:808:808::1]:80"]
+        {
             assert_eq!(check(&[], address), Ok(()), "{address}");
         }
     }
@@ -188,15 +192,24 @@ mod tests {
     #[test]
     fn what_the_operator_allows_is_let_out_and_nothing_beside_it() {
         let allow = ["127.0.0.1:3000", "10.1.0.0/16", "10.2.0.0/16:443", "[::1]:80", "fd00::/8", "0.0.0.0/8"];
-        for address in
-            ["127.0.0.1:3000", "[::ffff:127.0.0.1]:3000", "10.1.9.9:1", "10.2.1.1:443", "[::1]:80", "[fd12::1]:9"]
-        {
+        for address in [
+            "127.0.0.1:3000",
+            "[::ffff:127.0.0.1]:3000",
+            "10.1.9.9:1",
+            "10.2.1.1:443",
+            "[::1]:80",
+            "[fd12::1]:9",
+        ] {
             assert_eq!(check(&allow, address), Ok(()), "{address}");
         }
-        for address in ["127.0.0.1:3001", "127.0.0.2:3000", "10.2.1.1:80", "10.3.0.1:443", "[::1]:81", "[fc00::1]:9"] {
+        for address in
+            ["127.0.0.1:3001", "127.0.0.2:3000", "10.2.1.1:80", "10.3.0.1:443", "[::1]:81", "[fc00::1]:9"]
+        {
             assert!(check(&allow, address).is_err(), "{address}");
         }
-        for wrong in ["", "localhost", "127.0.0.1:", "127.0.0.1:99999", "10.0.0.0/33", "10.0.0.0/x", "[::1]/129:80"] {
+        for wrong in
+            ["", "localhost", "127.0.0.1:", "127.0.0.1:99999", "10.0.0.0/33", "10.0.0.0/x", "[::1]/129:80"]
+        {
             assert!(wrong.parse::<Allowed>().is_err(), "{wrong}");
         }
         assert_eq!(check(&["[fd00::]/8:443"], "[fd00::1]:443"), Ok(()));

@@ -96,7 +96,8 @@ impl Outbound {
         *request.headers_mut() = headers;
         request.headers_mut().insert(HOST, authority);
         request.headers_mut().insert(USER_AGENT, AGENT);
-        let answer = sender.send_request(request).await.map_err(|error| unreachable(url, &error.to_string()))?;
+        let answer =
+            sender.send_request(request).await.map_err(|error| unreachable(url, &error.to_string()))?;
         Ok(answer.into_parts())
     }
 
@@ -111,7 +112,8 @@ impl Outbound {
             return self.handshake(url, TokioIo::new(stream)).await;
         }
         let name = url.host_str().unwrap_or("").trim_matches(['[', ']']).to_owned();
-        let name = ServerName::try_from(name).map_err(|_| unreachable(url, "its name cannot be certified"))?;
+        let name =
+            ServerName::try_from(name).map_err(|_| unreachable(url, "its name cannot be certified"))?;
         let stream = TlsConnector::from(self.tls.clone()).connect(name, stream).await;
         let stream = stream.map_err(|error| unreachable(url, &format!("tls: {error}")))?;
         self.handshake(url, TokioIo::new(stream)).await
@@ -202,7 +204,8 @@ fn redirect(head: &axum::http::response::Parts, url: &Url) -> Result<Option<Url>
 async fn read(mut body: Incoming, limit: usize) -> Result<Bytes, FetchError> {
     let mut out = BytesMut::new();
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| FetchError::Unreachable(format!("error reading response body: {error}")))?;
+        let frame = frame
+            .map_err(|error| FetchError::Unreachable(format!("error reading response body: {error}")))?;
         let Ok(data) = frame.into_data() else { continue };
         if out.len() + data.len() > limit {
             return Err(FetchError::TooLarge(limit));

@@ -217,7 +217,9 @@ impl Trouble {
         let message = format!("{context}: {error}");
         match error {
             FetchError::Unreachable(_) => Self::Passing(message),
-            FetchError::Forbidden(_) | FetchError::TooLarge(_) | FetchError::Redirects => Self::Answer(message),
+            FetchError::Forbidden(_) | FetchError::TooLarge(_) | FetchError::Redirects => {
+                Self::Answer(message)
+            }
         }
     }
 }
@@ -255,14 +257,17 @@ impl Ask<'_> {
     pub async fn secret(&self, namespace: &str, name: &str, key: &str) -> Result<Vec<u8>, Trouble> {
         let found = self.cell.store.objects([self.key("secrets", namespace, name)]).await?;
         let Some(object) = found.into_values().next().flatten() else {
-            return Err(format!("cannot get API token, secret {name} not found in namespace {namespace}").into());
+            return Err(
+                format!("cannot get API token, secret {name} not found in namespace {namespace}").into()
+            );
         };
         let opened = self.cell.secrets.open(self.tenant, &object).await;
         let mut values = opened.map_err(|error| {
             format!("error reading API token from secret {name} in namespace {namespace}: {error}")
         })?;
         values.remove(key).ok_or_else(|| {
-            format!("cannot get API token, key {key} not found in secret {name} in namespace {namespace}").into()
+            format!("cannot get API token, key {key} not found in secret {name} in namespace {namespace}")
+                .into()
         })
     }
 }

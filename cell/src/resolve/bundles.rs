@@ -49,12 +49,14 @@ impl Wanted {
     pub fn of(params: &Params, map: &Map) -> Result<Self, String> {
         let given = |name: &str| params.get(name).filter(|value| !value.is_empty()).cloned();
         let account = given("serviceAccount").or_else(|| map.get("default-service-account").cloned());
-        let account = account.ok_or("default Service Account was not set during installation of the bundle resolver")?;
+        let account = account
+            .ok_or("default Service Account was not set during installation of the bundle resolver")?;
         let bundle = given("bundle").ok_or("parameter \"bundle\" required")?;
         parse(&bundle).map_err(|error| format!("invalid bundle reference: {error}"))?;
         let name = given("name").ok_or("parameter \"name\" required")?;
         let kind = given("kind").or_else(|| map.get("default-kind").cloned());
-        let kind = kind.ok_or("default resource Kind was not set during installation of the bundle resolver")?;
+        let kind =
+            kind.ok_or("default resource Kind was not set during installation of the bundle resolver")?;
         Ok(Self { bundle, name, kind, account, secret: given("secret") })
     }
 }
@@ -84,8 +86,8 @@ pub(super) async fn resolve(ask: &Ask<'_>) -> Result<Found, Trouble> {
         Trouble::Passing(why) => Trouble::Passing(format!("cannot retrieve the oci image: {why}")),
         store => store,
     })?;
-    let layers = layers(&manifest)
-        .map_err(|why| format!("invalid tekton bundle {}, error: {why}", wanted.bundle))?;
+    let layers =
+        layers(&manifest).map_err(|why| format!("invalid tekton bundle {}, error: {why}", wanted.bundle))?;
     let entry = layers.iter().find(|layer| {
         annotation(layer, KIND).eq_ignore_ascii_case(&wanted.kind) && annotation(layer, NAME) == wanted.name
     });
@@ -200,7 +202,9 @@ impl Registry<'_> {
         let answer = self.get("manifests", name, MANIFEST_MAX).await?;
         let digest = sha256(&answer.body);
         if name.starts_with("sha256:") && digest != name {
-            return Err(format!("manifest digest: {digest:?} does not match requested digest: {name:?}").into());
+            return Err(
+                format!("manifest digest: {digest:?} does not match requested digest: {name:?}").into()
+            );
         }
         let manifest = serde_json::from_slice(&answer.body)
             .map_err(|error| format!("could not parse image manifest: {error}"))?;

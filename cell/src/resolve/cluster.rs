@@ -10,8 +10,12 @@ use super::ask::{Ask, Found, Params, RESOURCE_MAX, Trouble, hex};
 use super::settings::Map;
 
 /// The ConfigMap as the reference installs it.
-pub(super) const DEFAULTS: &[(&str, &str)] =
-    &[("default-kind", "task"), ("default-namespace", ""), ("allowed-namespaces", ""), ("blocked-namespaces", "")];
+pub(super) const DEFAULTS: &[(&str, &str)] = &[
+    ("default-kind", "task"),
+    ("default-namespace", ""),
+    ("allowed-namespaces", ""),
+    ("blocked-namespaces", ""),
+];
 /// Kind as it is asked for, the kind, its plural, its API version.
 const KINDS: [(&str, &str, &str, &str); 3] = [
     ("task", "Task", "tasks", "tekton.dev/v1"),
@@ -61,7 +65,8 @@ impl Wanted {
 /// Whether the lists of the settings let `namespace` be read.
 fn may_read(namespace: &str, map: &Map) -> Result<(), String> {
     let list = |key: &str| map.get(key).map_or("", String::as_str);
-    let holds = |list: &str, wanted: &str| list.split(',').map(str::trim).any(|one| !one.is_empty() && one == wanted);
+    let holds =
+        |list: &str, wanted: &str| list.split(',').map(str::trim).any(|one| !one.is_empty() && one == wanted);
     let (allowed, blocked) = (list("allowed-namespaces"), list("blocked-namespaces"));
     if holds(blocked, namespace) {
         return Err(format!("access to specified namespace {namespace} is blocked"));
@@ -80,7 +85,8 @@ fn may_read(namespace: &str, map: &Map) -> Result<(), String> {
 
 pub(super) async fn resolve(ask: &Ask<'_>) -> Result<Found, Trouble> {
     let Wanted { kind, name, namespace } = Wanted::of(ask.params, ask.map)?;
-    let (_, kind_name, plural, version) = KINDS.into_iter().find(|(known, ..)| *known == kind).unwrap_or(KINDS[0]);
+    let (_, kind_name, plural, version) =
+        KINDS.into_iter().find(|(known, ..)| *known == kind).unwrap_or(KINDS[0]);
     let key = ask.key(&format!("{plural}.tekton.dev"), &namespace, &name);
     let found = ask.cell.store.objects([key]).await?.into_values().next().flatten();
     let Some(mut object) = found else {

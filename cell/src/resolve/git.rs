@@ -138,7 +138,8 @@ impl Wanted {
             return Err("'org' is required when 'repo' is specified".into());
         }
         let missing = [("revision", revision.is_none()), ("pathInRepo", path.is_none())];
-        let missing: Vec<&str> = missing.into_iter().filter(|(_, gone)| *gone).map(|(name, _)| name).collect();
+        let missing: Vec<&str> =
+            missing.into_iter().filter(|(_, gone)| *gone).map(|(name, _)| name).collect();
         let (Some(revision), Some(path)) = (revision, path) else {
             return Err(format!("missing required git resolver params: {}", missing.join(", ")));
         };
@@ -182,7 +183,9 @@ fn forge_place(params: &Params, config: &Config, org: String) -> Result<Place, S
                 ));
             }
             let unset = |key: &str| {
-                format!("cannot get API token, required when specifying 'repo' param, '{key}' not specified in config")
+                format!(
+                    "cannot get API token, required when specifying 'repo' param, '{key}' not specified in config"
+                )
             };
             let name = some(&config.secret).ok_or_else(|| unset("api-token-secret-name"))?;
             let key = some(&config.secret_key).ok_or_else(|| unset("api-token-secret-key"))?;
@@ -206,14 +209,18 @@ fn check_url(url: &str) -> Result<(), String> {
         Some("http" | "https") => Ok(()),
         Some("git" | "ssh" | "ftp" | "ftps") => Err(unserved(url)),
         _ => match url.split_once('@') {
-            Some((user, rest)) if !user.is_empty() && !rest.is_empty() && !rest.starts_with(':') => Err(unserved(url)),
+            Some((user, rest)) if !user.is_empty() && !rest.is_empty() && !rest.starts_with(':') => {
+                Err(unserved(url))
+            }
             _ => Err(format!("invalid git repository url: {url}")),
         },
     }
 }
 
 fn unserved(url: &str) -> String {
-    format!("git repository url {url} cannot be fetched here: use its https url, with a token (gitToken) if it is private")
+    format!(
+        "git repository url {url} cannot be fetched here: use its https url, with a token (gitToken) if it is private"
+    )
 }
 
 pub(super) async fn resolve(ask: &Ask<'_>) -> Result<Found, Trouble> {
@@ -223,7 +230,11 @@ pub(super) async fn resolve(ask: &Ask<'_>) -> Result<Found, Trouble> {
         Place::Forge { .. } => forge::fetch(ask, &wanted).await?,
     };
     if found.data.len() > RESOURCE_MAX {
-        return Err(format!("file {:?} exceeds the maximum allowed size of {RESOURCE_MAX} bytes", wanted.path).into());
+        return Err(format!(
+            "file {:?} exceeds the maximum allowed size of {RESOURCE_MAX} bytes",
+            wanted.path
+        )
+        .into());
     }
     let mut annotate = |name: &str, value: &str| {
         found.annotations.insert(format!("resolution.tekton.dev/{name}"), value.to_owned());

@@ -30,11 +30,14 @@ impl Wanted {
     pub fn of(params: &Params) -> Result<Self, String> {
         let url = params.get("url").map(|text| parse(text).map(|url| (text.clone(), url))).transpose()?;
         let (user, secret) = (params.get("http-username"), params.get("http-password-secret"));
-        let needs = |missing: &str, given: &str| format!("missing required param {missing} when using {given}");
+        let needs =
+            |missing: &str, given: &str| format!("missing required param {missing} when using {given}");
         let login = match (user, secret) {
             (Some(_), None) => return Err(needs("http-password-secret", "http-username")),
             (None, Some(_)) => return Err(needs("http-username", "http-password-secret")),
-            (Some(user), Some(_)) if user.is_empty() => return Err("value http-username cannot be empty".into()),
+            (Some(user), Some(_)) if user.is_empty() => {
+                return Err("value http-username cannot be empty".into());
+            }
             (Some(_), Some(secret)) if secret.is_empty() => {
                 return Err("value http-password-secret cannot be empty".into());
             }
@@ -138,10 +141,22 @@ mod tests {
             (&[][..], "missing required http resolver params: url"),
             (&[("url", "ftp://x/y")], "url ftp://x/y is not a valid http(s) url"),
             (&[("url", "nothing")], "cannot parse url nothing: parse \"nothing\": invalid URI for request"),
-            (&[url, ("http-username", "u")], "missing required param http-password-secret when using http-username"),
-            (&[url, ("http-password-secret", "s")], "missing required param http-username when using http-password-secret"),
-            (&[url, ("http-username", ""), ("http-password-secret", "s")], "value http-username cannot be empty"),
-            (&[url, ("http-username", "u"), ("http-password-secret", "")], "value http-password-secret cannot be empty"),
+            (
+                &[url, ("http-username", "u")],
+                "missing required param http-password-secret when using http-username",
+            ),
+            (
+                &[url, ("http-password-secret", "s")],
+                "missing required param http-username when using http-password-secret",
+            ),
+            (
+                &[url, ("http-username", ""), ("http-password-secret", "s")],
+                "value http-username cannot be empty",
+            ),
+            (
+                &[url, ("http-username", "u"), ("http-password-secret", "")],
+                "value http-password-secret cannot be empty",
+            ),
         ] {
             assert_eq!(of(params).unwrap_err(), why);
         }
@@ -151,7 +166,8 @@ mod tests {
 
     #[test]
     fn digests_are_checked() {
-        let (empty256, empty512) = ("e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855", "00".repeat(64));
+        let (empty256, empty512) =
+            ("e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855", "00".repeat(64));
         assert_eq!(check_digest(&format!("sha256:{empty256}"), b""), Ok(()));
         let wrong = check_digest(&format!("sha256:{empty256}"), b"x").unwrap_err();
         assert!(wrong.starts_with(&format!("SHA mismatch, expected {empty256}, got ")), "{wrong}");

@@ -61,7 +61,9 @@ impl Wanted {
     /// The reference's text.
     pub fn of(params: &Params, map: &Map, hubs: &Hubs) -> Result<Self, String> {
         let unset = |what: &str| {
-            format!("failed to populate default params: default {what} was not set during installation of the hub resolver")
+            format!(
+                "failed to populate default params: default {what} was not set during installation of the hub resolver"
+            )
         };
         let or_default = |param: &str, key: &str, what: &str| {
             let value = params.get(param).or_else(|| map.get(key)).cloned();
@@ -87,7 +89,8 @@ impl Wanted {
         if urls.is_empty() && !artifact {
             return Err(invalid("please configure TEKTON_HUB_API env variable to use tekton type".into()));
         }
-        let missing: Vec<&str> = ["name", "version"].into_iter().filter(|p| !params.contains_key(*p)).collect();
+        let missing: Vec<&str> =
+            ["name", "version"].into_iter().filter(|p| !params.contains_key(*p)).collect();
         if !missing.is_empty() {
             return Err(invalid(format!("missing required hub resolver params: {}", missing.join(", "))));
         }
@@ -139,8 +142,9 @@ impl Wanted {
         let mut best: Option<Version> = None;
         for entry in all.as_array().into_iter().flatten().filter(|entry| entry["prerelease"] != true) {
             let text = entry["version"].as_str().unwrap_or("");
-            let version = Version::parse(text)
-                .ok_or_else(|| format!("fail to parse version {hub} from {text}: malformed version: {text}"))?;
+            let version = Version::parse(text).ok_or_else(|| {
+                format!("fail to parse version {hub} from {text}: malformed version: {text}")
+            })?;
             if constraints.hold(&version) && best.as_ref().is_none_or(|best| *best <= version) {
                 best = Some(version);
             }
@@ -152,7 +156,8 @@ impl Wanted {
 fn catalog(params: &Params, map: &Map, hub: &str, kind: &str) -> Result<String, String> {
     let failed = |why: String| format!("failed to populate default params: {why}");
     let set = |key: &str, what: &str| {
-        let unset = || failed(format!("default {what} catalog was not set during installation of the hub resolver"));
+        let unset =
+            || failed(format!("default {what} catalog was not set during installation of the hub resolver"));
         map.get(key).cloned().ok_or_else(unset)
     };
     let tekton = set("default-tekton-hub-catalog", "Tekton Hub")?;
@@ -175,7 +180,8 @@ fn urls(own: Option<&str>, map: &Map, hubs: &Hubs, artifact: bool) -> Vec<String
         return vec![trimmed(own)];
     }
     let key = if artifact { "artifact-hub-urls" } else { "tekton-hub-urls" };
-    let listed: Vec<String> = map.get(key).and_then(|text| serde_yaml_ng::from_str(text).ok()).unwrap_or_default();
+    let listed: Vec<String> =
+        map.get(key).and_then(|text| serde_yaml_ng::from_str(text).ok()).unwrap_or_default();
     let listed: Vec<String> = listed.iter().map(|url| trimmed(url)).collect();
     if !listed.is_empty() && listed.iter().all(|url| check_url(url).is_ok()) {
         return listed;
@@ -210,7 +216,8 @@ pub(super) async fn resolve(ask: &Ask<'_>) -> Result<Found, Trouble> {
         let url = wanted.entry(&base, &version);
         match get(ask, &url).await {
             Ok(answer) => {
-                let data = if wanted.artifact { &answer["data"]["manifestRaw"] } else { &answer["data"]["yaml"] };
+                let data =
+                    if wanted.artifact { &answer["data"]["manifestRaw"] } else { &answer["data"]["yaml"] };
                 let data = data.as_str().unwrap_or("");
                 if data.len() > RESOURCE_MAX {
                     let why = format!("the object exceeds the maximum allowed size of {RESOURCE_MAX} bytes");
@@ -224,7 +231,11 @@ pub(super) async fn resolve(ask: &Ask<'_>) -> Result<Found, Trouble> {
     Err(joined("failed to fetch resource from any configured hub URL", troubles))
 }
 
-async fn choose(ask: &Ask<'_>, wanted: &Wanted, constraints: &Constraints) -> Result<(Version, String), Trouble> {
+async fn choose(
+    ask: &Ask<'_>,
+    wanted: &Wanted,
+    constraints: &Constraints,
+) -> Result<(Version, String), Trouble> {
     let mut troubles = Vec::new();
     for base in &wanted.urls {
         match get(ask, &wanted.list(base)).await {
@@ -250,7 +261,8 @@ async fn get(ask: &Ask<'_>, url: &str) -> Result<Value, Trouble> {
         429 | 500.. => return Err(Trouble::Passing(missing)),
         _ => return Err(Trouble::Answer(missing)),
     }
-    serde_json::from_slice(&answer.body).map_err(|error| format!("error unmarshalling json response: {error}").into())
+    serde_json::from_slice(&answer.body)
+        .map_err(|error| format!("error unmarshalling json response: {error}").into())
 }
 
 fn about(wanted: &Wanted, trouble: Trouble) -> Trouble {

@@ -89,7 +89,9 @@ pub(super) async fn hub(host: &Host, text: String) -> Server {
             "/api/v1/packages/tekton-task/tekton-catalog-tasks/say" => {
                 json!({"available_versions": [{"version": "0.1.0"}, {"version": "0.2.0"}]})
             }
-            "/api/v1/packages/tekton-task/tekton-catalog-tasks/say/0.2.0" => json!({"data": {"manifestRaw": *text}}),
+            "/api/v1/packages/tekton-task/tekton-catalog-tasks/say/0.2.0" => {
+                json!({"data": {"manifestRaw": *text}})
+            }
             "/v1/resource/Tekton/task/say" => json!({"data": {"versions": [{"version": "0.3"}]}}),
             "/v1/resource/Tekton/task/say/0.3/yaml" => json!({"data": {"yaml": *text}}),
             _ => return StatusCode::NOT_FOUND.into_response(),
@@ -150,7 +152,9 @@ pub(super) async fn registry(host: &Host, entries: &[(&str, &str, String)]) -> (
             };
         }
         if !shown("Bearer good") {
-            let asks = format!("Bearer realm=\"http://{host}/token\",service=\"s\",scope=\"repository:bundle:pull\"");
+            let asks = format!(
+                "Bearer realm=\"http://{host}/token\",service=\"s\",scope=\"repository:bundle:pull\""
+            );
             return (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, asks)]).into_response();
         }
         let name = request.uri().path().rsplit('/').next().unwrap();

@@ -49,28 +49,42 @@ fn run_of(name: &str, resolver: &str, params: &[(&str, &str)]) -> Value {
 #[tokio::test]
 async fn files_of_web_servers() {
     let (host, _jobs) = base::real::host();
-    let files = [("/t.yaml", task("t", "hi")), ("/private/t.yaml", task("p", "hi")), ("/big", "x".repeat(2 << 20))];
+    let files =
+        [("/t.yaml", task("t", "hi")), ("/private/t.yaml", task("p", "hi")), ("/big", "x".repeat(2 << 20))];
     let web = outside::web(&host, files.map(|(path, text)| (path.to_owned(), text)).into()).await;
     let rig = Rig::reaching(&[web.at.clone()], Hubs::default()).await;
     let url = format!("http://{}/t.yaml", web.at);
     let status = ask(&rig, "plain", "http", &[("url", &url)]).await;
     assert_eq!(data(&status), task("t", "hi"));
-    let sum = crate::resolve::ask::hex(ring::digest::digest(&ring::digest::SHA256, data(&status).as_bytes()).as_ref());
+    let sum = crate::resolve::ask::hex(
+        ring::digest::digest(&ring::digest::SHA256, data(&status).as_bytes()).as_ref(),
+    );
     assert_eq!(status["refSource"], json!({"uri": url, "digest": {"sha256": sum}}));
     assert_eq!(status["source"], status["refSource"]);
     assert!(status["conditions"][0]["reason"].is_null());
 
     let missing = format!("http://{}/none", web.at);
     let status = ask(&rig, "missing", "http", &[("url", &missing)]).await;
-    assert_eq!(why(&status), format!("error getting \"Http\" \"default/missing\": requested URL '{missing}' is not found"));
+    assert_eq!(
+        why(&status),
+        format!("error getting \"Http\" \"default/missing\": requested URL '{missing}' is not found")
+    );
     assert_eq!(status["conditions"][0]["reason"], "ResolutionFailed");
     let status = ask(&rig, "invalid", "http", &[]).await;
-    assert_eq!(why(&status), "invalid resource request \"default/invalid\": missing required http resolver params: url");
-    let status = ask(&rig, "digest", "http", &[("url", &url), ("digest", &format!("sha256:{}", "0".repeat(64)))]).await;
+    assert_eq!(
+        why(&status),
+        "invalid resource request \"default/invalid\": missing required http resolver params: url"
+    );
+    let status =
+        ask(&rig, "digest", "http", &[("url", &url), ("digest", &format!("sha256:{}", "0".repeat(64)))])
+            .await;
     assert!(why(&status).contains("error validating digest: SHA mismatch, expected 000"), "{status}");
     let big = format!("http://{}/big", web.at);
     let status = ask(&rig, "big", "http", &[("url", &big)]).await;
-    assert!(why(&status).ends_with("response body exceeds maximum allowed size of 1048576 bytes"), "{status}");
+    assert!(
+        why(&status).ends_with("response body exceeds maximum allowed size of 1048576 bytes"),
+        "{status}"
+    );
 
     rig.submit(secret("login", &[("password", "p"), ("wrong", "x")])).await;
     let private = format!("http://{}/private/t.yaml", web.at);
@@ -80,7 +94,10 @@ async fn files_of_web_servers() {
     assert!(why(&ask(&rig, "wrong", "http", &wrong).await).contains("is not found"));
     let none = [login[0], login[1], ("http-password-secret", "none")];
     let status = ask(&rig, "none", "http", &none).await;
-    assert!(why(&status).ends_with("cannot get API token, secret none not found in namespace default"), "{status}");
+    assert!(
+        why(&status).ends_with("cannot get API token, secret none not found in namespace default"),
+        "{status}"
+    );
     rig.until_quiet().await;
 }
 
@@ -148,7 +165,10 @@ async fn files_of_git_repositories() {
         assert_eq!(error(&get("main", "tasks").await), "read tasks: is a directory");
         assert!(error(&get("main", "tasks/out.yaml").await).contains("escape the repository directory"));
         let none = get("nope", "pipeline.yaml").await;
-        assert!(why(&none).ends_with("git fetch error: fatal: couldn't find remote ref nope: exit status 128"), "{none}");
+        assert!(
+            why(&none).ends_with("git fetch error: fatal: couldn't find remote ref nope: exit status 128"),
+            "{none}"
+        );
         let unknown = get(&"0".repeat(39).chars().chain(['1']).collect::<String>(), "pipeline.yaml").await;
         assert!(why(&unknown).contains("git fetch error: "), "{unknown}");
 
@@ -157,7 +177,12 @@ async fn files_of_git_repositories() {
         let status = ask(&rig, "nothing", "git", &params).await;
         assert!(why(&status).contains(&format!("repository '{other}/' not found")), "{status}");
         let private = format!("http://{}/private/r/.git", server.at);
-        let params = [("url", private.as_str()), ("revision", "main"), ("pathInRepo", "pipeline.yaml"), ("gitToken", "login")];
+        let params = [
+            ("url", private.as_str()),
+            ("revision", "main"),
+            ("pathInRepo", "pipeline.yaml"),
+            ("gitToken", "login"),
+        ];
         let status = ask(&rig, "locked", "git", &params[..3]).await;
         assert!(why(&status).ends_with("clone error: authentication required"), "{status}");
         rig.submit(secret("login", &[("token", "t\n")])).await;
@@ -186,7 +211,9 @@ async fn files_of_forges() {
     assert_eq!(status["refSource"], source);
     assert_eq!(status["annotations"]["resolution.tekton.dev/org"], "o");
     let bad: Vec<(&str, &str)> = params.into_iter().chain([("tokenKey", "bad")]).collect();
-    assert!(why(&ask(&rig, "bad", "git", &bad).await).ends_with("couldn't fetch resource content: Unauthorized"));
+    assert!(
+        why(&ask(&rig, "bad", "git", &bad).await).ends_with("couldn't fetch resource content: Unauthorized")
+    );
 }
 
 #[tokio::test]
@@ -209,7 +236,9 @@ async fn entries_of_hubs() {
     let status = ask(&rig, "none", "hub", &[("name", "none"), ("version", "latest")]).await;
     let entry = format!("{url}/api/v1/packages/tekton-task/tekton-catalog-tasks/none/latest");
     assert!(
-        why(&status).ends_with(&format!("fail to fetch Artifact Hub resource: requested resource '{entry}' not found on hub")),
+        why(&status).ends_with(&format!(
+            "fail to fetch Artifact Hub resource: requested resource '{entry}' not found on hub"
+        )),
         "{status}"
     );
 }
@@ -274,17 +303,22 @@ async fn objects_of_the_same_tenant() {
     assert_eq!(status["refSource"]["uri"], uri);
     assert_eq!(status["annotations"]["resolution.tekton.dev/namespace"], "default");
     let status = ask(&rig, "none", "cluster", &[("name", "none"), ("namespace", "default")]).await;
-    assert_eq!(why(&status), "error getting \"Cluster\" \"default/none\": tasks.tekton.dev \"none\" not found");
+    assert_eq!(
+        why(&status),
+        "error getting \"Cluster\" \"default/none\": tasks.tekton.dev \"none\" not found"
+    );
 }
 
 #[tokio::test]
 async fn settings_are_a_tenants_own() {
     let rig = Rig::new();
-    let map = |name: &str, data: Value| {
-        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": "tekton-pipelines-resolvers"}, "data": data})
-    };
+    let map = |name: &str, data: Value| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": "tekton-pipelines-resolvers"}, "data": data});
     rig.submit(map("resolvers-feature-flags", json!({"enable-http-resolver": "false"}))).await;
-    rig.submit(map("cluster-resolver-config", json!({"default-kind": "task", "blocked-namespaces": "default"}))).await;
+    rig.submit(map(
+        "cluster-resolver-config",
+        json!({"default-kind": "task", "blocked-namespaces": "default"}),
+    ))
+    .await;
     let status = ask(&rig, "off", "http", &[("url", "https://h.example/")]).await;
     assert_eq!(
         why(&status),

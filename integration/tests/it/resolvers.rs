@@ -37,8 +37,13 @@ async fn web(host: &Host) -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let at = listener.local_addr().unwrap().to_string();
     let base = format!("http://{at}");
-    let files = [("/task.yaml", TASK.to_owned()), ("/action.yaml", ACTION.to_owned()), ("/pipeline.yaml", pipeline(&base))];
-    let files = std::sync::Arc::new(std::sync::Mutex::new(files.map(|(path, text)| (path.to_owned(), text)).into()));
+    let files = [
+        ("/task.yaml", TASK.to_owned()),
+        ("/action.yaml", ACTION.to_owned()),
+        ("/pipeline.yaml", pipeline(&base)),
+    ];
+    let files =
+        std::sync::Arc::new(std::sync::Mutex::new(files.map(|(path, text)| (path.to_owned(), text)).into()));
     let router = axum::Router::new().fallback(file).with_state(files);
     let (clock, jobs) = (host.clock.clone(), host.jobs.clone());
     host.spawn("web", async move { base::serve::plain(listener, router, clock, jobs).await.unwrap() });

@@ -138,8 +138,9 @@ impl World {
     /// Reads what is asked for.
     pub fn answer(&self, need: Need, seen: &mut Observed) {
         let there = |key: &Key| {
-            let is_it =
-                |o: &&Value| text(o, "kind") == key.kind && name(o) == key.name && namespace(o) == key.namespace;
+            let is_it = |o: &&Value| {
+                text(o, "kind") == key.kind && name(o) == key.name && namespace(o) == key.namespace
+            };
             self.objects.iter().find(is_it).cloned()
         };
         let all = |kind: &str| self.objects.iter().filter(|o| text(o, "kind") == kind).cloned().collect();
@@ -153,9 +154,9 @@ impl World {
             Need::Secret(key) => {
                 let opened = there(&key).map(|secret| {
                     let data = secret["data"].as_object().cloned().unwrap_or_default();
-                    let values = data.into_iter().filter_map(|(name, value)| {
-                        Some((name, STANDARD.decode(value.as_str()?).ok()?))
-                    });
+                    let values = data
+                        .into_iter()
+                        .filter_map(|(name, value)| Some((name, STANDARD.decode(value.as_str()?).ok()?)));
                     Opened(values.collect())
                 });
                 seen.secrets.insert(key, opened);

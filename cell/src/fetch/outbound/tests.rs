@@ -51,7 +51,12 @@ async fn nothing_is_reached_that_is_not_public_or_allowed() {
     let (host, _jobs) = base::real::host();
     let at = serve(&host, router()).await;
     let port = at.rsplit_once(':').unwrap().1;
-    for name in [at.clone(), format!("localhost:{port}"), format!("[::ffff:127.0.0.1]:{port}"), format!("2130706433:{port}")] {
+    for name in [
+        at.clone(),
+        format!("localhost:{port}"),
+        format!("[::ffff:127.0.0.1]:{port}"),
+        format!("2130706433:{port}"),
+    ] {
         let asked = Request::get(url(&format!("http://{name}/hello")), 100);
         let refused = outbound(&host, &[]).fetch(asked.clone()).await.unwrap_err();
         let FetchError::Forbidden(why) = &refused else { panic!("{name}: {refused:?}") };
@@ -85,7 +90,8 @@ async fn redirects_are_checked_like_requests() {
     let answer = get(&[&at], "/to?to=/hello".into()).await.unwrap();
     assert_eq!((&answer.body[..], answer.url.path()), (&b"hello"[..], "/hello"));
     // A server that is let in may not send us where we are not let.
-    for to in [format!("http://{other}/hello"), "http://169.254.169.254/".into(), "file:///etc/passwd".into()] {
+    for to in [format!("http://{other}/hello"), "http://169.254.169.254/".into(), "file:///etc/passwd".into()]
+    {
         let refused = get(&[&at], format!("/to?to={to}")).await;
         assert!(matches!(refused, Err(FetchError::Forbidden(_))), "{to}: {refused:?}");
     }
@@ -128,11 +134,14 @@ async fn bodies_are_sent_and_credentials_of_a_url_are_basic_ones() {
 async fn servers_on_https_are_trusted_by_the_authorities_that_were_named() {
     let (host, _jobs) = base::real::host();
     let dir = tempfile::tempdir().unwrap();
-    let made = base::tls::load_or_make(dir.path(), &["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
+    let made =
+        base::tls::load_or_make(dir.path(), &["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let at = listener.local_addr().unwrap();
     let (clock, jobs) = (host.clock.clone(), std::sync::Arc::new(base::real::RealJobs::default()));
-    host.spawn("server", async move { base::serve::https(listener, made.server, router(), clock, jobs).await.unwrap() });
+    host.spawn("server", async move {
+        base::serve::https(listener, made.server, router(), clock, jobs).await.unwrap()
+    });
     let asked = Request::get(url(&format!("https://{at}/hello")), 100);
     let allow = Egress { allow: vec!["127.0.0.1".parse().unwrap()], ..Egress::default() };
     let stranger = Outbound::new(host.clone(), allow.clone(), &[]).fetch(asked.clone()).await.unwrap_err();

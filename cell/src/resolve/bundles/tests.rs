@@ -25,7 +25,8 @@ fn params_are_checked_in_the_references_words() {
     }
     let wrong = of(&[("bundle", "::"), ("name", "n")], &[account]).unwrap_err();
     assert_eq!(wrong, "invalid bundle reference: could not parse reference: ::");
-    let wanted = of(&[("bundle", "r.example/b"), ("name", "n"), ("secret", "s"), ("kind", "Pipeline")], &[account]);
+    let wanted =
+        of(&[("bundle", "r.example/b"), ("name", "n"), ("secret", "s"), ("kind", "Pipeline")], &[account]);
     assert_eq!(wanted.unwrap().secret.as_deref(), Some("s"));
 }
 

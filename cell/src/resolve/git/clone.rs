@@ -47,7 +47,11 @@ pub(super) async fn fetch(
 }
 
 impl<'a> Repository<'a> {
-    async fn open(ask: &'a Ask<'a>, name: &'a str, token: Option<&(String, String)>) -> Result<Self, Trouble> {
+    async fn open(
+        ask: &'a Ask<'a>,
+        name: &'a str,
+        token: Option<&(String, String)>,
+    ) -> Result<Self, Trouble> {
         let whole: Url = name.parse().map_err(|_| format!("invalid git repository url: {name}"))?;
         // Credentials of the URL, or of a Secret, which are worth more.
         let plain = Request::get(whole, REFS_MAX);
@@ -67,8 +71,8 @@ impl<'a> Repository<'a> {
             .header(PROTOCOL, HeaderValue::from_static("version=2"))
             .authorization(login.clone());
         let answer = ask.cell.fetch.fetch(request).await;
-        let answer =
-            answer.map_err(|error| Trouble::fetch(&format!("{}: unable to access '{name}/'", cloning()), &error))?;
+        let answer = answer
+            .map_err(|error| Trouble::fetch(&format!("{}: unable to access '{name}/'", cloning()), &error))?;
         check(&answer, name)?;
         let said = answer.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
         if said != "application/x-git-upload-pack-advertisement" {
@@ -87,7 +91,10 @@ impl<'a> Repository<'a> {
     }
 
     async fn post(&self, body: Vec<u8>, limit: usize) -> Result<Bytes, Trouble> {
-        let url = self.base.join("git-upload-pack").map_err(|_| format!("invalid git repository url: {}", self.name))?;
+        let url = self
+            .base
+            .join("git-upload-pack")
+            .map_err(|_| format!("invalid git repository url: {}", self.name))?;
         let mut request = Request::get(url, limit)
             .header(PROTOCOL, HeaderValue::from_static("version=2"))
             .header(CONTENT_TYPE, HeaderValue::from_static("application/x-git-upload-pack-request"))
@@ -102,14 +109,16 @@ impl<'a> Repository<'a> {
 
     /// The name of the commit that `revision` means; it and its folders are there afterwards.
     async fn commit(&mut self, revision: &str) -> Result<Vec<u8>, Trouble> {
-        let exact = revision.len() == self.server.format.len() * 2 && revision.bytes().all(|b| b.is_ascii_hexdigit());
+        let exact = revision.len() == self.server.format.width() * 2
+            && revision.bytes().all(|b| b.is_ascii_hexdigit());
         let mut name = if exact {
             revision.to_ascii_lowercase()
         } else {
             let answer = self.post(protocol::ask_refs(&self.server, revision), REFS_MAX).await?;
             let refs = protocol::refs(&answer).map_err(|why| format!("git fetch error: {why}"))?;
             let found = protocol::pick(&refs, revision).map(str::to_owned);
-            let none = || format!("git fetch error: fatal: couldn't find remote ref {revision}: exit status 128");
+            let none =
+                || format!("git fetch error: fatal: couldn't find remote ref {revision}: exit status 128");
             found.ok_or_else(none)?
         };
         self.fetch(&name).await?;
@@ -118,14 +127,18 @@ impl<'a> Repository<'a> {
             match self.objects.get(&id) {
                 Some((Kind::Commit, _)) => return Ok(id),
                 Some((Kind::Tag, body)) => {
-                    let about = line(body, "object ").ok_or("git fetch error: a tag about nothing")?.to_owned();
+                    let about =
+                        line(body, "object ").ok_or("git fetch error: a tag about nothing")?.to_owned();
                     name = about;
                     if unhex(&name).is_some_and(|id| !self.objects.contains_key(&id)) {
                         self.fetch(&name).await?;
                     }
                 }
                 Some(_) => break,
-                None => return Err(format!("git fetch error: fatal: remote error: upload-pack: not our ref {name}: exit status 128").into()),
+                None => return Err(format!(
+                    "git fetch error: fatal: remote error: upload-pack: not our ref {name}: exit status 128"
+                )
+                .into()),
             }
         }
         Err(format!("git checkout error: {revision} is no commit").into())
@@ -175,7 +188,7 @@ impl<'a> Repository<'a> {
                 }
                 continue;
             }
-            let width = self.server.format.len();
+            let width = self.server.format.width();
             let folder = at.last().cloned().ok_or_else(gone)?;
             let (Kind::Tree, body) = self.object(&folder).await? else { return Err(gone()) };
             let (mode, id) = entry(body, part.as_bytes(), width).ok_or_else(gone)?;
@@ -217,7 +230,10 @@ fn check(answer: &Answer, name: &str) -> Result<(), Trouble> {
         200 => Ok(()),
         401 | 403 => Err("error resolving repository: clone error: authentication required".into()),
         status @ (429 | 500..) => {
-            let why = format!("{}: unable to access '{name}/': The requested URL returned error: {status}", cloning());
+            let why = format!(
+                "{}: unable to access '{name}/': The requested URL returned error: {status}",
+                cloning()
+            );
             Err(Trouble::Passing(why))
         }
         _ => Err(format!("{}: repository '{name}/' not found: exit status 128", cloning()).into()),

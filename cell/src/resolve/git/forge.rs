@@ -92,9 +92,7 @@ impl Forge {
             Kind::Gitea => {
                 (["contents"].into_iter().chain(path.split('/')).collect(), vec!["git", "commits", revision])
             }
-            Kind::GitLab => {
-                (vec!["repository", "files", path], vec!["repository", "commits", revision])
-            }
+            Kind::GitLab => (vec!["repository", "files", path], vec!["repository", "commits", revision]),
         };
         let mut file = self.join(base.iter().copied().chain(file));
         file.query_pairs_mut().append_pair("ref", revision);
@@ -122,8 +120,8 @@ pub(super) async fn fetch(ask: &Ask<'_>, wanted: &Wanted) -> Result<Found, Troub
     let login = forge.login(String::from_utf8_lossy(&token).trim_end());
     let [file, commit, repository] = forge.urls(org, repo, &wanted.path, &wanted.revision);
     let get = async |url: Url, about: &str| {
-        let mut request =
-            Request::get(url.clone(), ANSWER_MAX).header(ACCEPT, HeaderValue::from_static("application/json"));
+        let mut request = Request::get(url.clone(), ANSWER_MAX)
+            .header(ACCEPT, HeaderValue::from_static("application/json"));
         request.secrets.extend(login.clone());
         let answer = ask.cell.fetch.fetch(request).await.map_err(|error| Trouble::fetch(about, &error))?;
         match answer.status {

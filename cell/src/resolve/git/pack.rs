@@ -59,7 +59,7 @@ enum Kept {
 /// In words for the run's message.
 pub fn read(pack: &[u8], format: Format) -> Result<Objects, String> {
     let broken = |what: &str| format!("the pack is broken: {what}");
-    let body = pack.len().checked_sub(format.len()).filter(|end| *end >= 12);
+    let body = pack.len().checked_sub(format.width()).filter(|end| *end >= 12);
     let (body, trailer) = pack.split_at(body.ok_or_else(|| broken("too short"))?);
     let number = |at: usize| u32::from_be_bytes([body[at], body[at + 1], body[at + 2], body[at + 3]]);
     if &body[..4] != b"PACK" || !matches!(number(4), 2 | 3) {
@@ -140,7 +140,7 @@ impl Reader<'_> {
     fn entry(&mut self, format: Format) -> Result<(usize, Kept, Vec<u8>), String> {
         let place = self.at;
         let mut byte = self.byte()?;
-        let (kind, mut size, mut shift) = (byte >> 4 & 7, usize::from(byte & 15), 4_u32);
+        let (kind, mut size, mut shift) = ((byte >> 4) & 7, usize::from(byte & 15), 4_u32);
         while byte & 0x80 != 0 {
             byte = self.byte()?;
             if shift > 32 {
@@ -156,8 +156,9 @@ impl Reader<'_> {
             4 => Kept::Whole(Kind::Tag),
             6 => Kept::After(self.base_place(place)?),
             7 => {
-                let name = self.body.get(self.at..self.at + format.len()).ok_or("the pack is broken: cut off")?;
-                self.at += format.len();
+                let name =
+                    self.body.get(self.at..self.at + format.width()).ok_or("the pack is broken: cut off")?;
+                self.at += format.width();
                 Kept::Of(name.to_vec())
             }
             _ => return Err("the pack is broken: an object of no kind".into()),
@@ -192,7 +193,9 @@ impl Reader<'_> {
             let (had_in, had_out) = (zlib.total_in(), zlib.total_out());
             match zlib.decompress_vec(input, &mut out, FlushDecompress::Finish).map_err(|_| bad())? {
                 Status::StreamEnd => break,
-                _ if out.len() > size || (zlib.total_in(), zlib.total_out()) == (had_in, had_out) => return Err(bad()),
+                _ if out.len() > size || (zlib.total_in(), zlib.total_out()) == (had_in, had_out) => {
+                    return Err(bad());
+                }
                 Status::Ok | Status::BufError => {}
             }
         }
@@ -205,7 +208,9 @@ impl Reader<'_> {
 }
 
 fn too_large() -> String {
-    format!("the repository is too large to be looked into: its files and folders exceed {UNPACKED_MAX} bytes")
+    format!(
+        "the repository is too large to be looked into: its files and folders exceed {UNPACKED_MAX} bytes"
+    )
 }
 
 /// What a delta makes of its base.
@@ -247,7 +252,7 @@ fn apply(base: &[u8], delta: &[u8], room: &mut usize) -> Result<Vec<u8>, String>
                 let mut field = |bits: std::ops::Range<u8>| {
                     let mut value = 0_usize;
                     for (index, bit) in bits.enumerate() {
-                        if op & 1 << bit != 0 {
+                        if op & (1 << bit) != 0 {
                             let (byte, others) = rest.split_first()?;
                             rest = others;
                             value |= usize::from(*byte) << (8 * index);

@@ -12,7 +12,7 @@ pub enum Format {
 
 impl Format {
     /// Bytes of a name.
-    pub fn len(self) -> usize {
+    pub fn width(self) -> usize {
         match self {
             Self::Sha1 => 20,
             Self::Sha256 => 32,
@@ -234,11 +234,16 @@ mod tests {
 
     #[test]
     fn a_server_says_what_it_can() {
-        let said = ["# service=git-upload-pack", "", "version 2", "agent=x", "ls-refs=unborn", "fetch=shallow filter", ""];
-        assert_eq!(
-            server(&lines(&said)),
-            Ok(Server { format: Format::Sha1, filter: true, shallow: true })
-        );
+        let said = [
+            "# service=git-upload-pack",
+            "",
+            "version 2",
+            "agent=x",
+            "ls-refs=unborn",
+            "fetch=shallow filter",
+            "",
+        ];
+        assert_eq!(server(&lines(&said)), Ok(Server { format: Format::Sha1, filter: true, shallow: true }));
         let old = lines(&["# service=git-upload-pack", "", "0123 HEAD\0multi_ack", ""]);
         assert!(server(&old).unwrap_err().contains("version 2"));
         assert!(server(b"<html>").is_err());

@@ -16,7 +16,10 @@ fn params_are_checked_in_the_references_words() {
         (&[("url", "u"), ("repo", "r")][..], "cannot specify both 'url' and 'repo'"),
         (&[("repo", "r")], "'org' is required when 'repo' is specified"),
         (&[url], "missing required git resolver params: pathInRepo"),
-        (&[url, path, ("revision", "--upload-pack=x")], "invalid revision \"--upload-pack=x\": must not begin with '-'"),
+        (
+            &[url, path, ("revision", "--upload-pack=x")],
+            "invalid revision \"--upload-pack=x\": must not begin with '-'",
+        ),
         (&[("url", "/etc"), path], "invalid git repository url: /etc"),
         (&[("url", "file:///etc"), path], "invalid git repository url: file:///etc"),
         (&[url, ("pathInRepo", "a/../../b")], "invalid path \"a/../../b\": must not contain '..' components"),
@@ -46,7 +49,11 @@ fn params_are_checked_in_the_references_words() {
 
 #[test]
 fn groups_of_settings_are_told_apart() {
-    let settings = map(&[("default-revision", "main"), ("other.default-revision", "next"), ("other.fetch-timeout", "5s")]);
+    let settings = map(&[
+        ("default-revision", "main"),
+        ("other.default-revision", "next"),
+        ("other.fetch-timeout", "5s"),
+    ]);
     let config = config(&map(&[("configKey", "other")]), &settings).unwrap();
     assert_eq!((config.revision.as_str(), config.timeout.as_str()), ("next", "5s"));
     let wrong = super::config(&Params::new(), &map(&[("a.b.c", "")])).unwrap_err();
@@ -79,7 +86,10 @@ fn forges_have_their_apis_where_they_have_them() {
         urls("gitlab", "")[0],
         "https://gitlab.com/api/v4/projects/o%2Fr/repository/files/a%20b%2Ft.yaml?ref=v1%2Fx"
     );
-    assert_eq!(Forge::of("github", "https://ghe.example").unwrap().api.as_str(), "https://ghe.example/api/v3");
+    assert_eq!(
+        Forge::of("github", "https://ghe.example").unwrap().api.as_str(),
+        "https://ghe.example/api/v3"
+    );
     assert_eq!(Forge::of("gitea", "http://g.example").unwrap().kind, Kind::Gitea);
     assert!(Forge::of("gitea", "").is_err() && Forge::of("bitbucketcloud", "").is_err());
     assert!(Forge::of("gitea", "file:///x").is_err());

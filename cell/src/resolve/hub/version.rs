@@ -153,7 +153,9 @@ mod tests {
     #[test]
     fn versions_are_ordered() {
         let version = |text: &str| Version::parse(text).unwrap();
-        for (low, high) in [("0.1", "0.2"), ("0.9", "0.10"), ("1.0.0-rc1", "1.0"), ("1.0-1", "1.0-a"), ("1", "1.0.1")] {
+        for (low, high) in
+            [("0.1", "0.2"), ("0.9", "0.10"), ("1.0.0-rc1", "1.0"), ("1.0-1", "1.0-a"), ("1", "1.0.1")]
+        {
             assert!(version(low) < version(high), "{low} {high}");
         }
         assert_eq!(version("v0.6").to_string(), "0.6.0");
@@ -179,7 +181,11 @@ mod tests {
             ("> 0.2-rc0", "0.2-rc1", true),
         ] {
             let constraints = Constraints::parse(constraints).unwrap();
-            assert_eq!(constraints.hold(&Version::parse(version).unwrap()), holds, "{constraints:?} {version}");
+            assert_eq!(
+                constraints.hold(&Version::parse(version).unwrap()),
+                holds,
+                "{constraints:?} {version}"
+            );
         }
         assert_eq!(Constraints::parse("latest"), None);
         assert_eq!(Constraints::parse(">= "), None);

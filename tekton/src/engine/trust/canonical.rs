@@ -146,13 +146,14 @@ fn structure(out: &mut String, of: &str, value: &Value) {
     });
 }
 
-/// A param's value: a text, a list or a map of texts; other scalars are the text that was written.
+/// A param's value: a text, a list or a map of texts; anything else is the text that was written.
 fn param(out: &mut String, value: &Value) {
-    match value {
-        Value::Array(items) => sequence(out, ('[', ']'), items, |out, item| string(out, &as_text(item))),
-        Value::Object(_) => raw(out, value),
-        scalar => string(out, &as_text(scalar)),
-    }
+    let texts = match value {
+        Value::Array(items) => items.iter().all(Value::is_string),
+        Value::Object(map) => map.values().all(Value::is_string),
+        _ => false,
+    };
+    if texts { raw(out, value) } else { string(out, &as_text(value)) }
 }
 
 fn raw(out: &mut String, value: &Value) {

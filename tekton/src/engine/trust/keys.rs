@@ -54,7 +54,8 @@ impl Hash {
             Self::Sha512 => (3, 64),
             Self::Sha224 => (4, 28),
         };
-        let head = [0x30, 17 + length, 0x30, 13, 6, 9, 0x60, 0x86, 0x48, 1, 0x65, 3, 4, 2, id, 5, 0, 4, length];
+        let head =
+            [0x30, 17 + length, 0x30, 13, 6, 9, 0x60, 0x86, 0x48, 1, 0x65, 3, 4, 2, id, 5, 0, 4, length];
         Box::new(head)
     }
 }
@@ -103,7 +104,9 @@ impl PublicKey {
             "PUBLIC KEY" => Self::of_spki(Der(&der).sequence().ok_or(bad)?.0),
             "RSA PUBLIC KEY" => Self::of_rsa(&der),
             "CERTIFICATE" => Self::of_spki(certified(&der).ok_or(bad)?),
-            _ => Err(KeyError::Decode("unknown Public key PEM file type. Are you passing the correct public key?")),
+            _ => Err(KeyError::Decode(
+                "unknown Public key PEM file type. Are you passing the correct public key?",
+            )),
         }
     }
 
@@ -198,7 +201,7 @@ impl<'a> Der<'a> {
             short @ 0..=0x7f => (usize::from(short), rest),
             long @ 0x81..=0x83 => {
                 let (bytes, rest) = rest.split_at_checked(usize::from(long & 0x7f))?;
-                (bytes.iter().fold(0, |length, byte| length << 8 | usize::from(*byte)), rest)
+                (bytes.iter().fold(0, |length, byte| (length << 8) | usize::from(*byte)), rest)
             }
             _ => return None,
         };

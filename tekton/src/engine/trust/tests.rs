@@ -85,7 +85,9 @@ fn signatures_of_every_kind_are_verified() {
 
 #[test]
 fn what_is_no_key_is_refused_and_nothing_panics() {
-    for text in ["", "x", "-----BEGIN PUBLIC KEY-----", "-----BEGIN PUBLIC KEY-----\n!\n-----END PUBLIC KEY-----"] {
+    for text in
+        ["", "x", "-----BEGIN PUBLIC KEY-----", "-----BEGIN PUBLIC KEY-----\n!\n-----END PUBLIC KEY-----"]
+    {
         let error = PublicKey::of_pem(text).unwrap_err();
         assert_eq!(error.to_string(), "key cannot be decoded: PEM decoding failed", "{text}");
     }
@@ -98,7 +100,8 @@ fn what_is_no_key_is_refused_and_nothing_panics() {
             let mut bad = der.clone();
             bad[at] ^= flip;
             for label in ["PUBLIC KEY", "RSA PUBLIC KEY", "CERTIFICATE"] {
-                let text = format!("-----BEGIN {label}-----\n{}\n-----END {label}-----", STANDARD.encode(&bad));
+                let text =
+                    format!("-----BEGIN {label}-----\n{}\n-----END {label}-----", STANDARD.encode(&bad));
                 drop(PublicKey::of_pem(&text));
             }
         }
@@ -138,7 +141,11 @@ fn where_no_policy_matches_the_flag_decides() {
         ("warn", Verdict::Warned(why.into())),
         ("fail", Verdict::Failed(why.into())),
     ] {
-        assert_eq!(verdict(&[policy("https://other", "enforce", data())], flag, "https://h/x"), wanted, "{flag}");
+        assert_eq!(
+            verdict(&[policy("https://other", "enforce", data())], flag, "https://h/x"),
+            wanted,
+            "{flag}"
+        );
     }
 }
 
@@ -167,9 +174,18 @@ fn modes_and_keys_that_cannot_be_used() {
     assert_eq!(verdict(&[policy(".*", "", data())], "", "u"), Verdict::Failed(UNSIGNED.into()));
     for (key, why) in [
         (json!({}), "key doesn't contain data or keyRef"),
-        (json!({"kms": "gcpkms://x"}), "failed to get verifier from kms: keys in a KMS are not served here; write the public key into data or into a secret"),
-        (json!({"data": "x"}), "failed to get verifier from data: key cannot be decoded: PEM decoding failed"),
-        (json!({"data": "x", "hashAlgorithm": "md5"}), "authority \"a\" contains an invalid hash algorithm: unknown digest algorithm: md5"),
+        (
+            json!({"kms": "gcpkms://x"}),
+            "failed to get verifier from kms: keys in a KMS are not served here; write the public key into data or into a secret",
+        ),
+        (
+            json!({"data": "x"}),
+            "failed to get verifier from data: key cannot be decoded: PEM decoding failed",
+        ),
+        (
+            json!({"data": "x", "hashAlgorithm": "md5"}),
+            "authority \"a\" contains an invalid hash algorithm: unknown digest algorithm: md5",
+        ),
     ] {
         let found = verdict(&[policy(".*", "", key.clone())], "", "u");
         assert_eq!(found, Verdict::Failed(format!("failed to get verifiers from policy: {why}")));
@@ -198,7 +214,9 @@ fn keys_of_secrets_are_read_when_they_are_needed() {
         (Some(BTreeMap::new()), format!("{head}secret \"k8s://ns/s\" contains no data secret data is empty")),
         (
             Some(two),
-            format!("{head}secret \"k8s://ns/s\" contains multiple data entries, only one is supported. secret contains multiple data"),
+            format!(
+                "{head}secret \"k8s://ns/s\" contains multiple data entries, only one is supported. secret contains multiple data"
+            ),
         ),
         (Some(one), UNSIGNED.into()),
     ] {

@@ -35,7 +35,12 @@ const PATTERN_MAX: usize = 1 << 20;
 ///
 /// # Errors
 /// What must be read first.
-pub fn verify(seen: &Observed, config: &TenantConfig, object: &Value, source: &Value) -> Result<Verdict, Need> {
+pub fn verify(
+    seen: &Observed,
+    config: &TenantConfig,
+    object: &Value,
+    source: &Value,
+) -> Result<Verdict, Need> {
     let Some(policies) = &seen.policies else { return Err(Need::VerificationPolicies) };
     if policies.len() >= POLICIES_MAX {
         return Ok(Verdict::Failed(format!(
@@ -45,7 +50,9 @@ pub fn verify(seen: &Observed, config: &TenantConfig, object: &Value, source: &V
     let uri = text(source, "uri");
     let matched = match matched(policies, object, uri) {
         Ok(matched) => matched,
-        Err(Unmatched::Broken(why)) => return Ok(Verdict::Failed(format!("failed to get matched policies: {why}"))),
+        Err(Unmatched::Broken(why)) => {
+            return Ok(Verdict::Failed(format!("failed to get matched policies: {why}")));
+        }
         Err(Unmatched::None(why)) => {
             let why = format!("failed to get matched policies: {why}");
             let flag = config.feature_flags.get("trusted-resources-verification-no-match-policy");
@@ -65,7 +72,8 @@ pub fn verify(seen: &Observed, config: &TenantConfig, object: &Value, source: &V
     };
     let checksum = checksum(object);
     let (of, inside) = (name(object), namespace(object));
-    let failed = || format!("resource verification failed: resource {of} in namespace {inside} fails verification");
+    let failed =
+        || format!("resource verification failed: resource {of} in namespace {inside} fails verification");
     let (warning, enforcing): (Vec<&Value>, Vec<&Value>) =
         matched.into_iter().partition(|policy| text(&policy["spec"], "mode") == "warn");
     for policy in enforcing {
@@ -107,7 +115,9 @@ fn matched<'a>(policies: &'a [Value], object: &Value, uri: &str) -> Result<Vec<&
     let mut out = Vec::new();
     for policy in policies {
         for resource in list(&policy["spec"], "resources") {
-            let pattern = regex::RegexBuilder::new(&anchored(text(resource, "pattern"))).size_limit(PATTERN_MAX).build();
+            let pattern = regex::RegexBuilder::new(&anchored(text(resource, "pattern")))
+                .size_limit(PATTERN_MAX)
+                .build();
             let pattern: Regex = pattern.map_err(|error| {
                 let why = error.to_string().lines().last().unwrap_or("").to_owned();
                 Unmatched::Broken(format!("error parsing regexp: {why}: regex failed to match"))
@@ -119,7 +129,8 @@ fn matched<'a>(policies: &'a [Value], object: &Value, uri: &str) -> Result<Vec<&
         }
     }
     if out.is_empty() {
-        let what = format!("no matching policies are found for resource: {} against source: {uri}", name(object));
+        let what =
+            format!("no matching policies are found for resource: {} against source: {uri}", name(object));
         return Err(Unmatched::None(format!("no policies are matched: {what}")));
     }
     Ok(out)
@@ -149,9 +160,11 @@ fn keys(seen: &Observed, policy: &Value) -> Result<Result<Vec<(Hash, PublicKey)>
             )));
         };
         let read = if !text(key, "data").is_empty() {
-            PublicKey::of_pem(text(key, "data")).map_err(|error| format!("failed to get verifier from data: {error}"))
+            PublicKey::of_pem(text(key, "data"))
+                .map_err(|error| format!("failed to get verifier from data: {error}"))
         } else if !key["secretRef"].is_null() {
-            of_secret(seen, &key["secretRef"])?.map_err(|why| format!("failed to get verifier from secret: {why}"))
+            of_secret(seen, &key["secretRef"])?
+                .map_err(|why| format!("failed to get verifier from secret: {why}"))
         } else if !text(key, "kms").is_empty() {
             Err("failed to get verifier from kms: keys in a KMS are not served here; write the public key into data or into a secret".into())
         } else {
@@ -170,7 +183,9 @@ fn of_secret(seen: &Observed, reference: &Value) -> Result<Result<PublicKey, Str
     let key = Key::new("Secret", namespace, name);
     let values: &BTreeMap<String, Vec<u8>> = match seen.secrets.get(&key) {
         None => return Err(Need::Secret(key)),
-        Some(None) => return Ok(Err(format!("failed to get secret: secret not found: secrets {name:?} not found"))),
+        Some(None) => {
+            return Ok(Err(format!("failed to get secret: secret not found: secrets {name:?} not found")));
+        }
         Some(Some(opened)) => &opened.0,
     };
     let shown = format!("k8s://{namespace}/{name}");

@@ -16,7 +16,7 @@ fn pack(entries: &[(u8, &[u8], &[u8])]) -> (Vec<u8>, Vec<usize>) {
     for (kind, before, data) in entries {
         places.push(out.len());
         assert!(data.len() < 16);
-        out.push(kind << 4 | u8::try_from(data.len()).unwrap());
+        out.push((kind << 4) | u8::try_from(data.len()).unwrap());
         out.extend_from_slice(before);
         out.extend(zlib(data));
     }
@@ -81,7 +81,8 @@ fn broken_packs_are_refused_and_none_panics() {
 #[test]
 fn a_delta_does_not_grow_beyond_what_it_says() {
     let mut room = 1 << 20;
-    let wrong: [&[u8]; 5] = [&[3, 1, 2, b'x', b'y'], &[3, 2, 0x90, 4], &[3, 1, 0], &[4, 1, 1, b'x'], &[3, 2, 1, b'x']];
+    let wrong: [&[u8]; 5] =
+        [&[3, 1, 2, b'x', b'y'], &[3, 2, 0x90, 4], &[3, 1, 0], &[4, 1, 1, b'x'], &[3, 2, 1, b'x']];
     for delta in wrong {
         assert!(apply(b"abc", delta, &mut room).is_err(), "{delta:?}");
     }
