@@ -1,7 +1,7 @@
 //! What a controller does, as pure functions: a `decide` looks at a snapshot and says which rows to write.
 //!
 //! Reading order: [`decide`] (the contract), [`taskrun`] with [`pod`] and [`status`], [`pipelinerun`] with
-//! [`graph`]; below them [`params`], [`workspaces`], [`substitution`], [`names`], [`condition`], [`doc`].
+//! [`graph`]; [`resolution`] and [`trust`] (what is fetched from elsewhere); below them [`params`], [`workspaces`], [`substitution`], [`names`], [`condition`], [`doc`].
 
 pub mod claims;
 pub mod condition;

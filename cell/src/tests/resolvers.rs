@@ -52,7 +52,7 @@ async fn files_of_web_servers() {
     let files =
         [("/t.yaml", task("t", "hi")), ("/private/t.yaml", task("p", "hi")), ("/big", "x".repeat(2 << 20))];
     let web = outside::web(&host, files.map(|(path, text)| (path.to_owned(), text)).into()).await;
-    let rig = Rig::reaching(&[web.at.clone()], Hubs::default()).await;
+    let rig = Rig::reaching(&web.at, Hubs::default()).await;
     let url = format!("http://{}/t.yaml", web.at);
     let status = ask(&rig, "plain", "http", &[("url", &url)]).await;
     assert_eq!(data(&status), task("t", "hi"));
@@ -110,11 +110,12 @@ async fn what_is_not_public_is_refused_at_once_and_says_so() {
     let url = format!("http://{at}/t.yaml");
     let git = format!("http://{at}/r.git");
     let bundle = format!("{at}/bundle:latest");
-    let asks: [(&str, &str, Vec<(&str, &str)>); 5] = [
-        ("a", "http", vec![("url", &url)]),
-        ("b", "git", vec![("url", &git), ("pathInRepo", "x"), ("revision", "main")]),
-        ("c", "bundles", vec![("bundle", &bundle), ("name", "n")]),
-        ("d", "hub", vec![("url", &url), ("name", "n"), ("version", "1")]),
+    let (url, git, bundle) = (url.as_str(), git.as_str(), bundle.as_str());
+    let asks = [
+        ("a", "http", vec![("url", url)]),
+        ("b", "git", vec![("url", git), ("pathInRepo", "x"), ("revision", "main")]),
+        ("c", "bundles", vec![("bundle", bundle), ("name", "n")]),
+        ("d", "hub", vec![("url", url), ("name", "n"), ("version", "1")]),
         ("e", "http", vec![("url", "http://169.254.169.254/computeMetadata/v1/instance/")]),
     ];
     for (name, resolver, params) in asks {
@@ -135,7 +136,7 @@ async fn files_of_git_repositories() {
         let [first, second] = outside::repository(&root.path().join("public/r"));
         outside::repository(&root.path().join("private/r"));
         let server = outside::git_server(&host, root.path(), filter).await;
-        let rig = Rig::reaching(&[server.at.clone()], Hubs::default()).await;
+        let rig = Rig::reaching(&server.at, Hubs::default()).await;
         let url = format!("http://{}/public/r/.git", server.at);
         let mut count = 0;
         let mut get = async |revision: &str, path: &str| {
@@ -194,7 +195,7 @@ async fn files_of_git_repositories() {
 async fn files_of_forges() {
     let (host, _jobs) = base::real::host();
     let forge = outside::forge(&host, task("t", "forged")).await;
-    let rig = Rig::reaching(&[forge.at.clone()], Hubs::default()).await;
+    let rig = Rig::reaching(&forge.at, Hubs::default()).await;
     rig.submit(secret("login", &[("token", "t"), ("bad", "x")])).await;
     let server = format!("http://{}", forge.at);
     let params = [
@@ -222,7 +223,7 @@ async fn entries_of_hubs() {
     let hub = outside::hub(&host, task("say", "hub")).await;
     let url = format!("http://{}", hub.at);
     let hubs = Hubs { artifact: Some(url.clone()), tekton: Some(url.clone()) };
-    let rig = Rig::reaching(&[hub.at.clone()], hubs).await;
+    let rig = Rig::reaching(&hub.at, hubs).await;
     for (name, version) in [("exact", "0.2"), ("range", ">= 0.1, < 1")] {
         let status = ask(&rig, name, "hub", &[("name", "say"), ("version", version)]).await;
         assert_eq!(data(&status), task("say", "hub"));
@@ -248,7 +249,7 @@ async fn objects_in_bundles_and_what_cannot_change_is_kept() {
     let (host, _jobs) = base::real::host();
     let entries = [("task", "say", task("say", "bundled")), ("pipeline", "all", pipeline("all"))];
     let (registry, digest) = outside::registry(&host, &entries).await;
-    let rig = Rig::reaching(&[registry.at.clone()], Hubs::default()).await;
+    let rig = Rig::reaching(&registry.at, Hubs::default()).await;
     let image = format!("{}/bundle", registry.at);
     let params = [("bundle", image.as_str()), ("name", "say")];
     let status = ask(&rig, "locked", "bundles", &params).await;
@@ -332,7 +333,7 @@ async fn settings_are_a_tenants_own() {
 async fn time_runs_out_and_others_may_answer() {
     let (host, _jobs) = base::real::host();
     let web = outside::web(&host, BTreeMap::new()).await;
-    let rig = Rig::reaching(&[web.at.clone()], Hubs::default()).await;
+    let rig = Rig::reaching(&web.at, Hubs::default()).await;
     let defaults = json!({"apiVersion": "v1", "kind": "ConfigMap",
         "metadata": {"name": "config-defaults", "namespace": "tekton-pipelines"},
         "data": {"default-maximum-resolution-timeout": "1s"}});
@@ -366,7 +367,7 @@ async fn runs_use_tasks_pipelines_and_actions_from_elsewhere() {
     let remote = remote.replace("spec:\n", "spec:\n  params:\n  - name: base\n");
     let files = [("/t.yaml", task("t", "hi")), ("/p.yaml", remote), ("/a.yaml", action("a"))];
     let web = outside::web(&host, files.map(|(path, text)| (path.to_owned(), text)).into()).await;
-    let rig = Rig::reaching(&[web.at.clone()], Hubs::default()).await;
+    let rig = Rig::reaching(&web.at, Hubs::default()).await;
     let base = format!("http://{}", web.at);
     let run = rig.submit(run_of("tr", "http", &[("url", &format!("{base}/t.yaml"))])).await;
     let seen = rig.until(&run, |run| run["status"]["podName"].is_string()).await;
@@ -402,7 +403,7 @@ async fn only_signed_tasks_run_where_a_policy_asks_for_it() {
     forged["spec"]["steps"][0]["script"] = json!("echo evil");
     let files = [("/good.yaml", signed["object"].to_string()), ("/evil.yaml", forged.to_string())];
     let web = outside::web(&host, files.map(|(path, text)| (path.to_owned(), text)).into()).await;
-    let rig = Rig::reaching(&[web.at.clone()], Hubs::default()).await;
+    let rig = Rig::reaching(&web.at, Hubs::default()).await;
     rig.submit(secret("key", &[("cosign.pub", signed["key"].as_str().unwrap())])).await;
     let policy = json!({"apiVersion": "tekton.dev/v1alpha1", "kind": "VerificationPolicy", "metadata": {"name": "p"},
         "spec": {"resources": [{"pattern": format!("http://{}/.*", web.at)}],

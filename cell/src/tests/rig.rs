@@ -180,10 +180,10 @@ impl Rig {
         rig
     }
 
-    /// A cell whose resolvers may connect to these addresses of this host.
-    pub(super) async fn reaching(allow: &[String], hubs: Hubs) -> Self {
+    /// A cell whose resolvers may connect to this address of this host.
+    pub(super) async fn reaching(allow: &str, hubs: Hubs) -> Self {
         let mut rig = Self::new();
-        rig.egress.allow = allow.iter().map(|range| range.parse().unwrap()).collect();
+        rig.egress.allow = vec![allow.parse().unwrap()];
         rig.hubs = hubs;
         rig.move_to(CELL, "here").await;
         rig
