@@ -58,6 +58,8 @@ pub struct Settings {
     pub program: PathBuf,
     /// An external OCI runtime instead of libcontainer.
     pub runtime: Option<PathBuf>,
+    /// Addresses of names, for the pod's list of hosts.
+    pub hosts: BTreeMap<String, std::net::IpAddr>,
 }
 
 /// The runtime of one pod.

@@ -1,7 +1,9 @@
 //! An agent as a process: its settings by standard input, its life, its exit code.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::io::{self, BufRead};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -46,6 +48,9 @@ pub struct Config {
     /// Program that is the supervisor when its first argument says so; this very executable when absent.
     #[serde(default)]
     pub supervisor: Option<PathBuf>,
+    /// Addresses of names, for every pod's list of hosts.
+    #[serde(default)]
+    pub hosts: BTreeMap<String, IpAddr>,
 }
 
 fn warnings() -> String {
@@ -95,6 +100,7 @@ pub async fn run(config: Config, host: Host, leave: impl Future<Output = ()>) ->
         entrypoint,
         program: config.supervisor.clone().unwrap_or_else(|| PathBuf::from("/proc/self/exe")),
         runtime: config.runtime.clone(),
+        hosts: config.hosts.clone(),
     };
     let runtime = Oci::open(settings, cache, host.clone()).map_err(folder(&config.data))?;
     let session = Session::new(host, config.cell, config.machine, config.token);

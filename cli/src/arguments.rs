@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
@@ -53,6 +54,16 @@ pub struct Up {
     /// How resolvers reach the world.
     #[command(flatten)]
     pub resolvers: Resolvers,
+    /// The address of a name, as `NAME=ADDRESS`, for steps as in their list of hosts, and for resolvers; may be
+    /// repeated. For installations that cannot reach what really goes by that name.
+    #[arg(long = "host", value_parser = host)]
+    pub hosts: Vec<(String, IpAddr)>,
+}
+
+fn host(text: &str) -> Result<(String, IpAddr), String> {
+    let wrong = || format!("{text:?} is not NAME=ADDRESS; write for example github.com=192.0.2.1");
+    let (name, address) = text.split_once('=').ok_or_else(wrong)?;
+    Ok((name.to_owned(), address.parse().map_err(|_| wrong())?))
 }
 
 /// Arguments of `demo`.

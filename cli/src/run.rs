@@ -1,5 +1,6 @@
 //! Doing what the command line says.
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
@@ -43,6 +44,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
 
 async fn stay(options: &Up) -> Result<ExitCode> {
     let (host, jobs) = real::host();
+    let hosts: BTreeMap<_, _> = options.hosts.iter().cloned().collect();
     let running = up::start(
         &up::Options {
             data: options.data.clone(),
@@ -50,7 +52,8 @@ async fn stay(options: &Up) -> Result<ExitCode> {
             tenants: options.tenants.clone(),
             images: options.images.clone(),
             machines_max: options.machines,
-            resolvers: options.resolvers.clone(),
+            resolvers: Resolvers { pins: hosts.clone(), ..options.resolvers.clone() },
+            hosts,
         },
         &host,
         jobs.clone(),
@@ -89,6 +92,7 @@ async fn show(options: &Demo) -> Result<ExitCode> {
             images: options.images.clone(),
             machines_max: 32,
             resolvers: Resolvers::default(),
+            hosts: BTreeMap::new(),
         },
         &host,
         jobs,

@@ -1,7 +1,9 @@
 //! `cella up`: a whole installation on this host: a gateway on https, two cells, the embedded store, and machines
 //! that are processes running real containers.
 
+use std::collections::BTreeMap;
 use std::fs;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,6 +49,8 @@ pub struct Options {
     pub machines_max: usize,
     /// How resolvers reach the world.
     pub resolvers: Resolvers,
+    /// Addresses of names, for steps.
+    pub hosts: BTreeMap<String, IpAddr>,
 }
 
 /// A running installation.
@@ -144,6 +148,7 @@ fn start_cell(
         agent: json!({
             "entrypoint": entrypoint,
             "images": images::for_agents(&data.join("images"), layout),
+            "hosts": options.hosts,
         }),
     };
     let config = cell::Config {
@@ -252,7 +257,7 @@ impl Running {
     /// When the file cannot be written.
     pub fn announce(&self) -> Result<()> {
         let authority = self.tenants.first().map(|(_, access, _)| access.authority_pem.clone());
-        let tokens: std::collections::BTreeMap<_, _> =
+        let tokens: BTreeMap<_, _> =
             self.tenants.iter().map(|(name, access, _)| (name.clone(), access.token.clone())).collect();
         let ready = json!({"address": self.address, "authority_pem": authority, "tenants": tokens});
         let fresh = self.data.join("ready.json.new");

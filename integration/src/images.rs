@@ -20,6 +20,15 @@ pub use recipes::names;
 /// Annotation of an index entry that answers for every tag and digest of a repository.
 pub const STANDS_IN_FOR: &str = "dev.cella.stands-in-for";
 
+/// A bundle of Tekton objects that an example takes a task from.
+const BUNDLE: &str = "ghcr.io/tektoncd/catalog/upstream/tasks/git-clone";
+
+/// Folder of the authority that the images below `dir` trust, and of the certificate that it has signed for
+/// [`crate::outside`].
+pub fn authority(dir: &Path) -> PathBuf {
+    dir.join("authority")
+}
+
 /// Builds the images that are not there yet below `dir`, and returns the layout's folder.
 ///
 /// # Errors
@@ -27,7 +36,8 @@ pub const STANDS_IN_FOR: &str = "dev.cella.stands-in-for";
 pub fn build(dir: &Path, say: &mut dyn FnMut(&str)) -> Result<PathBuf> {
     let layout = dir.join("layout");
     let stamp = layout.join("recipes");
-    let wanted = recipes::fingerprint();
+    let tls = base::tls::load_or_make(&authority(dir), &crate::outside::names())?;
+    let wanted = recipes::fingerprint(&tls.authority_pem);
     if std::fs::read_to_string(&stamp).is_ok_and(|have| have == wanted) {
         return Ok(layout);
     }
@@ -39,11 +49,13 @@ pub fn build(dir: &Path, say: &mut dyn FnMut(&str)) -> Result<PathBuf> {
         let root = dir.join(format!("root.{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&root);
         recipe
-            .unpack(&root, &dir.join("debs"))
+            .unpack(&root, &dir.join("debs"), &tls.authority_pem)
             .with_context(|| format!("cannot build {}", recipe.names[0]))?;
         writer.image(&root, &recipe)?;
         std::fs::remove_dir_all(&root)?;
     }
+    let (_, task) = crate::outside::CATALOG[0];
+    writer.bundle(BUNDLE, &[("task", "git-clone", task)])?;
     writer.finish()?;
     std::fs::write(fresh.join("recipes"), &wanted)?;
     let _ = std::fs::remove_dir_all(&layout);

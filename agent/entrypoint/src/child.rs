@@ -16,14 +16,28 @@ const CANCEL_FILE: &str = "/tekton/downward/cancel";
 /// How the program ended.
 #[derive(Debug, PartialEq, Eq)]
 pub enum End {
-    /// With this code; 255 when a signal killed it.
+    /// With this code.
     Exited(u8),
+    /// A signal killed it.
+    Signalled,
     /// It was killed because its time was up.
     TimedOut,
     /// It was killed because the run was cancelled.
     Cancelled,
     /// It could not be started.
     NotStarted(String),
+}
+
+impl End {
+    /// What the step returns when nothing else is decided.
+    pub fn code(&self) -> u8 {
+        match self {
+            Self::Exited(code) => *code,
+            Self::Signalled => 255,
+            Self::TimedOut | Self::NotStarted(_) => 1,
+            Self::Cancelled => 9,
+        }
+    }
 }
 
 /// What to run.
@@ -109,6 +123,16 @@ fn block_signals() -> libc::sigset_t {
     }
 }
 
+/// Lets signals end this process again, once there is no program to pass them on to.
+pub fn allow_signals() {
+    // SAFETY: an empty set is a valid one; changing the mask of the only thread has no preconditions.
+    unsafe {
+        let mut none = std::mem::zeroed();
+        libc::sigemptyset(&raw mut none);
+        libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut());
+    }
+}
+
 /// Waits for the child; passes signals on; kills it when it is time.
 fn attend(child: libc::pid_t, timeout: Option<Duration>, signals: &libc::sigset_t) -> End {
     #[allow(clippy::disallowed_methods, reason = "this program has no seams: it runs alone in a container")]
@@ -119,11 +143,11 @@ fn attend(child: libc::pid_t, timeout: Option<Duration>, signals: &libc::sigset_
     let deadline = timeout.map(|t| now() + t);
     let (mut timed_out, mut cancelled) = (false, false);
     loop {
-        if let Some(code) = reap(child) {
+        if let Some(end) = reap(child) {
             return match (timed_out, cancelled) {
                 (true, _) => End::TimedOut,
                 (_, true) => End::Cancelled,
-                _ => End::Exited(code),
+                _ => end,
             };
         }
         let due = |t: Instant| t <= now();
@@ -169,8 +193,8 @@ fn kill(pid: libc::pid_t, signal: i32) {
     unsafe { libc::kill(pid, signal) };
 }
 
-/// Reaps whatever has ended (we may be the container's init); the code of `child`, if it is among them.
-fn reap(child: libc::pid_t) -> Option<u8> {
+/// Reaps whatever has ended (we may be the container's init); the end of `child`, if it is among them.
+fn reap(child: libc::pid_t) -> Option<End> {
     let mut found = None;
     loop {
         let mut status = 0;
@@ -181,7 +205,7 @@ fn reap(child: libc::pid_t) -> Option<u8> {
         }
         if pid == child {
             let status = std::process::ExitStatus::from_raw(status);
-            found = Some(status.code().map_or(255, |code| code as u8));
+            found = Some(status.code().map_or(End::Signalled, |code| End::Exited(code as u8)));
         }
     }
 }

@@ -12,7 +12,7 @@ pub struct Flags {
     pub args: Vec<String>,
     /// Files to wait for.
     pub wait_files: Vec<String>,
-    /// The first of them must have content.
+    /// They must have content.
     pub wait_content: bool,
     /// File that tells the next step to go.
     pub post_file: String,
@@ -38,8 +38,10 @@ pub struct Flags {
     pub breakpoint_on_failure: bool,
     /// The step waits for a person before it begins.
     pub debug_before_step: bool,
-    /// `sidecar-logs`: results are read by somebody else; `agent`: they may be larger than Kubernetes allows.
+    /// `sidecar-logs`: results are read by somebody else; `agent`: by the agent, which takes `message_max` bytes.
     pub result_from: String,
+    /// Longest termination message; Kubernetes' limit when absent.
+    pub message_max: Option<usize>,
     /// Compress the termination message when that makes it smaller.
     pub compress: bool,
     /// Credentials to place, as flag and value.
@@ -105,8 +107,13 @@ impl Flags {
             "breakpoint_on_failure" => self.breakpoint_on_failure = on,
             "debug_before_step" => self.debug_before_step = on,
             "result_from" => self.result_from = value,
+            "message_max" => {
+                let number = || format!("flag -message_max: {value:?} is no number of bytes");
+                self.message_max = Some(value.parse().map_err(|_| number())?);
+            }
             "compress_termination_message" => self.compress = on,
-            "enable_spire" | "step_metadata_dir_link" => {}
+            // There is no socket to speak to; the Pod says so by waiting for its volume.
+            "enable_spire" | "socket_path" => {}
             "basic-git" | "ssh-git" | "basic-docker" | "docker-config" | "docker-cfg" => {
                 self.credentials.push((name.to_owned(), value));
             }

@@ -7,8 +7,6 @@ use serde_json::{Value, json};
 
 /// Kubernetes keeps no more of a container's message.
 pub const MESSAGE_MAX: usize = 4096;
-/// Most that the agent takes from a step whose results it reads itself.
-pub const RESULTS_MAX: usize = 256 << 10;
 
 /// Numbers of the kinds of entry.
 pub mod kind {

@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::child::{self, End, Program};
 use crate::credentials;
 use crate::flags::Flags;
-use crate::message::{MESSAGE_MAX, Message, RESULTS_MAX, kind};
+use crate::message::{MESSAGE_MAX, Message, kind};
 use crate::references;
 use crate::wait::{Turn, turn};
 
@@ -29,9 +29,8 @@ pub fn run(flags: &Flags) -> u8 {
         }
     }
     let mut message = Message::default();
-    for (index, file) in flags.wait_files.iter().enumerate() {
-        let content = flags.wait_content && index == 0;
-        if turn(file, content, flags.breakpoint_on_failure) == Turn::Skip {
+    for file in &flags.wait_files {
+        if turn(file, flags.wait_content, flags.breakpoint_on_failure) == Turn::Skip {
             post(&flags.post_file, ".err");
             message.add("StartedAt", &now(), kind::INTERNAL);
             message.add("Reason", "Skipped", kind::INTERNAL);
@@ -147,22 +146,25 @@ fn perform(flags: &Flags, words: &[String], env: &[(String, String)], message: &
         stdout: flags.stdout_path.as_deref(),
         stderr: flags.stderr_path.as_deref(),
     };
-    match child::run(&program) {
+    let end = child::run(&program);
+    match &end {
         End::Exited(0) => {
             exit_code(flags, "0");
             post(&flags.post_file, "");
             0
         }
-        End::Exited(code) if flags.breakpoint_on_failure => wait_for_a_person(flags, code),
-        End::Exited(code) if flags.continue_on_error => {
-            message.add("ExitCode", &code.to_string(), kind::INTERNAL);
-            exit_code(flags, &code.to_string());
+        End::Exited(_) | End::Signalled if flags.breakpoint_on_failure => wait_for_a_person(flags, end.code()),
+        End::Exited(_) | End::Signalled if flags.continue_on_error => {
+            // A program without an exit code has this one there.
+            let code = if end == End::Signalled { "-1".to_owned() } else { end.code().to_string() };
+            message.add("ExitCode", &code, kind::INTERNAL);
+            exit_code(flags, &code);
             post(&flags.post_file, "");
             0
         }
-        End::Exited(code) => {
+        End::Exited(_) | End::Signalled => {
             post(&flags.post_file, ".err");
-            code
+            end.code()
         }
         End::TimedOut => {
             message.add("Reason", "TimeoutExceeded", kind::INTERNAL);
@@ -186,6 +188,7 @@ fn perform(flags: &Flags, words: &[String], env: &[(String, String)], message: &
 /// A person looks at the failure and writes what to return.
 fn wait_for_a_person(flags: &Flags, code: u8) -> u8 {
     let file = format!("{}.breakpointexit", flags.post_file);
+    child::allow_signals();
     turn(&file, true, false);
     let text = fs::read_to_string(&file).unwrap_or_default();
     text.trim().parse().unwrap_or(code)
@@ -216,8 +219,8 @@ fn collect(flags: &Flags, message: &mut Message) {
 }
 
 fn written(message: &Message, flags: &Flags, code: u8) -> u8 {
-    // Where results would come from a log, the agent reads them instead, and takes more than Kubernetes does.
-    let max = if flags.result_from == "agent" { RESULTS_MAX } else { MESSAGE_MAX };
+    // An agent that reads the message itself takes more than Kubernetes does.
+    let max = flags.message_max.unwrap_or(MESSAGE_MAX);
     match message.write(&flags.termination_path, flags.compress, max) {
         Ok(()) => code,
         Err(error) => {

@@ -87,6 +87,14 @@ fn every_outcome_has_its_code_files_and_entries() {
         (&["--on_error=continue"], &["no-such-program"], 1, "run/out.err", None, None),
         (&[], &["sh", "-c", "kill -9 $$"], 255, "run/out.err", None, None),
         (
+            &["-on_error", "continue"],
+            &["sh", "-c", "kill -9 $$"],
+            0,
+            "run/out",
+            Some("-1"),
+            Some(("ExitCode", "-1")),
+        ),
+        (
             &["-timeout", "50ms"],
             &["sleep", "60"],
             1,
@@ -151,6 +159,9 @@ fn a_step_waits_for_all_files_and_for_content() {
     std::thread::sleep(Duration::from_millis(100));
     assert!(child.try_wait().unwrap().is_none(), "the second file is not there");
     fs::write(&second, "").unwrap();
+    std::thread::sleep(Duration::from_millis(100));
+    assert!(child.try_wait().unwrap().is_none(), "the second one must have content as well");
+    fs::write(&second, "READY").unwrap();
     let output = child.wait_with_output().unwrap();
     assert_eq!((output.status.code(), &output.stdout[..]), (Some(0), &b"mine\n"[..]));
 }

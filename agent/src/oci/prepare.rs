@@ -259,6 +259,9 @@ fn hosts(settings: &Settings, order: &Order, address: &str) -> io::Result<()> {
             alias.hostnames.clone().unwrap_or_default().join("\t")
         ));
     }
+    for (name, address) in &settings.hosts {
+        hosts.push_str(&format!("{address}\t{name}\n"));
+    }
     fs::write(settings.data.join("etc/hosts"), hosts)
 }
 

@@ -55,6 +55,7 @@ pub fn config(machine: &str, cell: &str) -> Config {
         images: sources(),
         entrypoint: Some(PathBuf::from("/bin/busybox")),
         runtime: None,
+        hosts: Default::default(),
         log: "warn".into(),
         supervisor: Some(PathBuf::from(AGENT)),
     }

@@ -16,5 +16,10 @@ pub fn run() -> Result<()> {
 
 /// The layout of stand-in images, built if need be.
 pub fn layout(say: &mut dyn FnMut(&str)) -> Result<std::path::PathBuf> {
-    images::build(&crate::commands::build_dir()?.join("cella-images"), say)
+    images::build(&folder()?, say)
+}
+
+/// Folder of everything about the stand-in images.
+pub fn folder() -> Result<std::path::PathBuf> {
+    Ok(crate::commands::build_dir()?.join("cella-images"))
 }

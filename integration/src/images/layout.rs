@@ -68,6 +68,43 @@ impl Writer {
         Ok(())
     }
 
+    /// Adds a bundle of Tekton objects: each (kind, name, text) is a layer, and says what it is in annotations.
+    pub fn bundle(&mut self, repository: &str, objects: &[(&str, &str, &str)]) -> Result<()> {
+        let (mut layers, mut digests) = (Vec::new(), Vec::new());
+        for (kind, name, text) in objects {
+            let mut tar = tar::Builder::new(Vec::new());
+            let mut header = tar::Header::new_gnu();
+            header.set_size(text.len() as u64);
+            header.set_mode(0o644);
+            tar.append_data(&mut header, name, text.as_bytes())?;
+            let plain = tar.into_inner()?;
+            digests.push(digest(&plain));
+            let mut layer = self.blob("application/vnd.oci.image.layer.v1.tar", &plain)?;
+            layer["annotations"] = json!({
+                "dev.tekton.image.kind": kind,
+                "dev.tekton.image.name": name,
+                "dev.tekton.image.apiVersion": "v1",
+            });
+            layers.push(layer);
+        }
+        let config = json!({
+            "architecture": ARCHITECTURE,
+            "os": "linux",
+            "config": {},
+            "rootfs": {"type": "layers", "diff_ids": digests},
+        });
+        let config = self.blob("application/vnd.oci.image.config.v1+json", &serde_json::to_vec(&config)?)?;
+        let media = "application/vnd.oci.image.manifest.v1+json";
+        let manifest = json!({"schemaVersion": 2, "mediaType": media, "config": config, "layers": layers});
+        let mut entry = self.blob(media, &serde_json::to_vec(&manifest)?)?;
+        entry["annotations"] = json!({
+            "org.opencontainers.image.ref.name": format!("{repository}:latest"),
+            STANDS_IN_FOR: repository,
+        });
+        self.manifests.push(entry);
+        Ok(())
+    }
+
     /// Writes the index.
     pub fn finish(self) -> Result<()> {
         let kind = "application/vnd.oci.image.index.v1+json";

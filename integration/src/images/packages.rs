@@ -45,7 +45,8 @@ pub fn unpack(debs: &[PathBuf], root: &Path) -> Result<()> {
 }
 
 fn find(folder: &Path, name: &str) -> Option<PathBuf> {
-    let prefix = format!("{name}_");
+    // `name/release` says where apt shall take it from.
+    let prefix = format!("{}_", name.split('/').next().unwrap_or(name));
     let entries = std::fs::read_dir(folder).ok()?.filter_map(Result::ok).map(|e| e.path());
     entries
         .filter(|p| p.extension().is_some_and(|e| e == "deb"))

@@ -10,6 +10,11 @@ use sha2::{Digest, Sha256};
 
 use super::packages;
 
+mod lists;
+mod outside;
+
+use lists::{GIT, NODE, PYTHON, SYSTEM};
+
 /// One image.
 pub struct Recipe {
     /// Repositories it stands in for.
@@ -23,114 +28,6 @@ pub struct Recipe {
     /// Finishing touches.
     finish: fn(&Path) -> Result<()>,
 }
-
-/// Debian's smallest system with GNU tools.
-const SYSTEM: &[&str] = &[
-    "base-files",
-    "base-passwd",
-    "bash",
-    "coreutils",
-    "dash",
-    "debianutils",
-    "diffutils",
-    "findutils",
-    "grep",
-    "gzip",
-    "hostname",
-    "libacl1",
-    "libattr1",
-    "libblkid1",
-    "libbz2-1.0",
-    "libc-bin",
-    "libc6",
-    "libcap2",
-    "libcrypt1",
-    "libgcc-s1",
-    "libgmp10",
-    "liblz4-1",
-    "liblzma5",
-    "libmd0",
-    "libmount1",
-    "libpcre2-8-0",
-    "libselinux1",
-    "libsmartcols1",
-    "libssl3",
-    "libstdc++6",
-    "libsystemd0",
-    "libtinfo6",
-    "libudev1",
-    "libuuid1",
-    "libzstd1",
-    "libgcrypt20",
-    "libgpg-error0",
-    "mawk",
-    "perl-base",
-    "procps",
-    "libproc2-0",
-    "sed",
-    "tar",
-    "util-linux",
-    "util-linux-extra",
-    "zlib1g",
-];
-
-const GIT: &[&str] = &[
-    "git",
-    "openssh-client",
-    "openssh-server",
-    "openssh-sftp-server",
-    "libcurl3-gnutls",
-    "libexpat1",
-    "libgssapi-krb5-2",
-    "libkrb5-3",
-    "libk5crypto3",
-    "libcom-err2",
-    "libkrb5support0",
-    "libkeyutils1",
-    "libedit2",
-    "libbsd0",
-    "libwrap0",
-    "libpam0g",
-    "libaudit1",
-    "libcap-ng0",
-    "ucf",
-    "runit-helper",
-    "libnsl2",
-    "libtirpc3",
-    "libfido2-1",
-    "libcbor0.8",
-    "libgnutls30",
-    "libidn2-0",
-    "libunistring2",
-    "libp11-kit0",
-    "libtasn1-6",
-    "libnettle8",
-    "libhogweed6",
-    "libffi8",
-    "libldap-2.5-0",
-    "libsasl2-2",
-    "libnghttp2-14",
-    "librtmp1",
-    "libssh2-1",
-    "libpsl5",
-    "libbrotli1",
-];
-
-const PYTHON: &[&str] = &[
-    "python3.11-minimal",
-    "libpython3.11-minimal",
-    "python3.11",
-    "libpython3.11-stdlib",
-    "libexpat1",
-    "libffi8",
-    "libsqlite3-0",
-    "libncursesw6",
-    "libreadline8",
-    "libnsl2",
-    "libtirpc3",
-    "libdb5.3",
-    "media-types",
-];
 
 /// All images.
 pub fn all() -> Vec<Recipe> {
@@ -177,6 +74,41 @@ pub fn all() -> Vec<Recipe> {
             packages: GIT,
             finish: git,
         },
+        Recipe {
+            names: &["docker.io/library/node"],
+            cmd: &["node"],
+            entrypoint: &["docker-entrypoint.sh"],
+            packages: NODE,
+            finish: node,
+        },
+        Recipe {
+            names: &["ghcr.io/tektoncd/pipeline/nop-8eac7c133edad5df719dc37b36b62482"],
+            cmd: &[],
+            entrypoint: &["/ko-app/nop"],
+            packages: &["busybox-static"],
+            finish: outside::nop,
+        },
+        Recipe {
+            names: &["ghcr.io/tektoncd-catalog/git-clone"],
+            cmd: &[],
+            entrypoint: &["/ko-app/git-init"],
+            packages: GIT,
+            finish: outside::git_init,
+        },
+        Recipe {
+            names: &["gcr.io/go-containerregistry/crane"],
+            cmd: &[],
+            entrypoint: &["/ko-app/crane"],
+            packages: GIT,
+            finish: outside::crane,
+        },
+        Recipe {
+            names: &["gcr.io/kaniko-project/executor"],
+            cmd: &[],
+            entrypoint: &["/kaniko/executor"],
+            packages: GIT,
+            finish: outside::executor,
+        },
     ]
 }
 
@@ -185,20 +117,32 @@ pub fn names() -> Vec<&'static str> {
     all().iter().flat_map(|recipe| recipe.names.iter().copied()).collect()
 }
 
-/// Changes whenever a recipe does.
-pub fn fingerprint() -> String {
+/// Changes whenever a recipe does, or the authority that the images trust.
+pub fn fingerprint(authority_pem: &str) -> String {
     let mut hash = Sha256::new();
-    hash.update(include_str!("recipes.rs"));
-    hash.update(include_str!("layout.rs"));
+    for part in [
+        include_str!("recipes.rs"),
+        include_str!("recipes/lists.rs"),
+        include_str!("recipes/outside.rs"),
+        include_str!("layout.rs"),
+        crate::outside::CATALOG[0].1,
+        authority_pem,
+    ] {
+        hash.update(part);
+    }
+    outside::SCRIPTS.iter().for_each(|script| hash.update(script));
     hash.finalize().iter().map(|b| format!("{b:02x}")).collect()
 }
 
 impl Recipe {
-    /// Makes the root file system.
-    pub fn unpack(&self, root: &Path, debs: &Path) -> Result<()> {
+    /// Makes the root file system; its programs trust `authority_pem`.
+    pub fn unpack(&self, root: &Path, debs: &Path, authority_pem: &str) -> Result<()> {
         let mut names: Vec<_> = self.packages.to_vec();
-        if self.packages == GIT || self.packages == PYTHON {
+        if [GIT, NODE, PYTHON].contains(&self.packages) {
             names.extend(SYSTEM);
+        }
+        if self.packages == GIT {
+            names.extend(lists::CURL);
         }
         packages::unpack(&packages::fetch(&names, debs)?, root)?;
         for dir in ["tmp", "var/tmp", "root", "etc", "proc", "sys", "dev", "run", "home"] {
@@ -211,7 +155,8 @@ impl Recipe {
         {
             let _ = fs::remove_dir_all(root.join(waste));
         }
-        (self.finish)(root)
+        (self.finish)(root)?;
+        outside::trust(root, authority_pem)
     }
 }
 
@@ -282,6 +227,14 @@ fn python(root: &Path) -> Result<()> {
         symlink("/usr/bin/python3.11", place.join(name))?;
     }
     symlink("python3.11", root.join("usr/bin/python3"))?;
+    Ok(())
+}
+
+fn node(root: &Path) -> Result<()> {
+    system(root)?;
+    let script = root.join("usr/local/bin/docker-entrypoint.sh");
+    fs::write(&script, "#!/bin/sh\nexec \"$@\"\n")?;
+    fs::set_permissions(script, fs::Permissions::from_mode(0o755))?;
     Ok(())
 }
 
