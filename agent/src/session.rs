@@ -241,8 +241,8 @@ impl Jobs {
     }
 
     async fn gate(&self, status: k8s_openapi::api::core::v1::PodStatus) {
-        let start =
-            Start { speaker: self.session.speaker.clone(), attempt: self.order.attempt.clone(), status };
+        let (speaker, attempt) = (self.session.speaker.clone(), self.order.attempt.clone());
+        let start = Start { speaker, attempt, volumes: self.order.held(), status };
         match self.session.insist::<_, StartAnswer>(START, &start).await {
             Ok(answer) => self.tell(Event::Gate(answer)),
             Err(why) => self.tell(Event::Refused(why)),

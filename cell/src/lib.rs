@@ -46,6 +46,7 @@ use crate::images::Images;
 use crate::logs::LogSink;
 use crate::provider::MachineProvider;
 use crate::resolve::hub::Hubs;
+use crate::provider::volumes::{Folders, VolumeProvider};
 use crate::secrets::Secrets;
 
 /// Settings of a cell.
@@ -151,6 +152,7 @@ pub(crate) struct Inner {
     hubs: Hubs,
     engine: Engine,
     installation: Installation,
+    volumes: Arc<dyn VolumeProvider>,
     config: Config,
     pace: Pace,
     home: home::Home,
@@ -184,6 +186,7 @@ impl Cell {
             hubs: parts.hubs,
             engine: parts.engine,
             installation: parts.installation,
+            volumes: Arc::new(Folders::new(&config.data)),
             config,
             pace,
             home: home::Home::default(),

@@ -3,19 +3,19 @@
 //! sense on a single-use machine is refused with a reason ([`fields`]).
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::Permissions;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use apimachinery::meta;
-use protocol::order::{Order, Volume};
+use protocol::order::{Held, Order};
 use serde_json::{Value, json};
 use store::cell::session::Session;
 use store::cell::{CellError, TRACEPARENT};
 use store::object::ObjectKey;
+use store::records::attempt::Attempt;
 
 use crate::Inner;
 use crate::images::Auths;
+use crate::provider::volumes::Attached;
 use crate::secrets::decode;
 
 mod build;
@@ -24,6 +24,12 @@ mod fields;
 mod scripts;
 pub(crate) mod size;
 mod volumes;
+
+/// Where a tenant's settings are.
+const SETTINGS: &str = "tekton-pipelines";
+const FLAGS: &str = "feature-flags";
+/// Setting: results of steps through termination messages are limited as in the reference.
+const STRICT_RESULTS: &str = "enforce-termination-message-limit";
 
 /// What became of a Pod.
 pub(crate) enum Lowered {
@@ -54,13 +60,22 @@ impl ConfigError {
 pub(crate) struct Contents {
     maps: BTreeMap<String, Option<Values>>,
     secrets: BTreeMap<String, Option<Values>>,
-    /// Uids of claims.
-    claims: BTreeMap<String, Option<String>>,
+    /// Volumes of claims.
+    claims: BTreeMap<String, Option<Claim>>,
+    /// Results of steps are limited as in the reference.
+    strict_results: bool,
     /// Secrets with registry credentials, in the order in which they count.
     pull_secrets: Vec<String>,
-    /// Folder of the cell on this host.
-    data: PathBuf,
     machine: String,
+}
+
+/// The volume of a claim, as the attempt has it.
+#[derive(Clone)]
+struct Claim {
+    path: PathBuf,
+    held: Held,
+    /// Nobody may write to it.
+    read_only: bool,
 }
 
 type Values = BTreeMap<String, Vec<u8>>;
@@ -70,16 +85,16 @@ pub(crate) async fn order(cell: &Inner, session: &Session) -> Result<Lowered, Ce
     let (Some(pod), Some((attempt, _))) = (&session.pod, &session.attempt) else { return Ok(Lowered::Gone) };
     let place =
         Place { tenant: &attempt.tenant, namespace: &attempt.namespace, machine: &session.machine.id };
-    let contents = match contents(cell, place, &pod.value).await? {
+    let mut contents = match contents(cell, place, &pod.value).await? {
         Ok(contents) => contents,
         Err(error) => return Ok(Lowered::Waits(Box::new(waiting(&pod.value, &error)))),
     };
+    match volumes(cell, attempt).await? {
+        Ok(volumes) => contents.claims = volumes,
+        Err(error) => return Ok(Lowered::Waits(Box::new(waiting(&pod.value, &error)))),
+    }
     match build::order(&pod.value, &contents) {
         Ok(mut order) => {
-            if let Err(error) = make_claims(&order) {
-                let error = ConfigError::new(format!("the folder of a claim cannot be made: {error}"));
-                return Ok(Lowered::Waits(Box::new(waiting(&pod.value, &error))));
-            }
             order.attempt = attempt.id.clone();
             order.traceparent = meta::annotation(&pod.value, TRACEPARENT).map(str::to_owned);
             let limit_s = pod.value["spec"]["activeDeadlineSeconds"].as_i64().unwrap_or(i64::from(i32::MAX));
@@ -136,12 +151,17 @@ async fn contents(
     names.secrets.extend(pull_secrets.iter().cloned());
     let keys = names.maps.iter().map(|n| key("configmaps", n));
     let keys = keys.chain(names.secrets.iter().map(|n| key("secrets", n)));
-    let keys = keys.chain(names.claims.iter().map(|n| key("persistentvolumeclaims", n)));
-    let objects = cell.store.objects(keys).await?;
+    let flags = ObjectKey { namespace: SETTINGS.into(), ..key("configmaps", FLAGS) };
+    let mut objects = cell.store.objects(keys.chain([flags.clone()])).await?;
+    // A Pod of the settings' own namespace may mount them as well.
+    let flags = match place.namespace == SETTINGS && names.maps.contains(FLAGS) {
+        true => objects.get(&flags).cloned().flatten(),
+        false => objects.remove(&flags).flatten(),
+    };
     let mut contents = Contents {
         pull_secrets,
-        data: cell.config.data.clone(),
         machine: place.machine.to_owned(),
+        strict_results: flags.is_some_and(|flags| flags["data"][STRICT_RESULTS] == "true"),
         ..Contents::default()
     };
     for (key, object) in objects {
@@ -157,32 +177,32 @@ async fn contents(
                 Ok(values) => drop(contents.secrets.insert(key.name, Some(values))),
                 Err(why) => return Ok(Err(ConfigError::new(format!("secret {:?}: {why}", key.name)))),
             },
-            ("secrets", None) => drop(contents.secrets.insert(key.name, None)),
-            (_, object) => {
-                let uid = object.map(|object| meta::uid(&object).to_owned());
-                contents.claims.insert(key.name, uid);
-            }
+            (_, _) => drop(contents.secrets.insert(key.name, None)),
         }
     }
     Ok(Ok(contents))
 }
 
-/// The folder of a claim on this host.
-pub(crate) fn claim_folder(data: &Path, uid: &str) -> PathBuf {
-    data.join("volumes").join(uid)
-}
-
-/// Makes the folders of claims that are used for the first time; any user of a container may write there.
-fn make_claims(order: &Order) -> std::io::Result<()> {
-    for volume in order.volumes.values() {
-        if let Volume::Dir { path, .. } = volume
-            && !Path::new(path).exists()
-        {
-            std::fs::create_dir_all(path)?;
-            std::fs::set_permissions(path, Permissions::from_mode(0o777))?;
-        }
+/// The volumes that an attempt has, ready to be mounted.
+async fn volumes(
+    cell: &Inner,
+    attempt: &Attempt,
+) -> Result<Result<BTreeMap<String, Option<Claim>>, ConfigError>, CellError> {
+    let mut out = BTreeMap::new();
+    for volume in cell.store.volumes_of(attempt).await? {
+        let Some(holder) = volume.holders.iter().find(|holder| holder.attempt == attempt.id) else { continue };
+        let Attached::Folder { path, fence } = match cell.volumes.attach(&volume) {
+            Ok(attached) => attached,
+            Err(error) => {
+                let claim = &volume.claim;
+                return Ok(Err(ConfigError::new(format!("the volume of claim {claim:?} cannot be had: {error}"))));
+            }
+        };
+        let (uid, generation) = (volume.uid.clone(), holder.generation);
+        let held = Held { uid, generation, fence: fence.display().to_string() };
+        out.insert(volume.claim.clone(), Some(Claim { path, held, read_only: holder.read_only }));
     }
-    Ok(())
+    Ok(Ok(out))
 }
 
 fn map_values(object: &Value) -> Result<Values, crate::secrets::SecretError> {
@@ -199,7 +219,6 @@ fn map_values(object: &Value) -> Result<Values, crate::secrets::SecretError> {
 struct Names {
     maps: BTreeSet<String>,
     secrets: BTreeSet<String>,
-    claims: BTreeSet<String>,
 }
 
 impl Names {
@@ -208,7 +227,6 @@ impl Names {
         for volume in list(&pod["spec"]["volumes"]) {
             names.source(volume);
             list(&volume["projected"]["sources"]).iter().for_each(|source| names.source(source));
-            insert(&mut names.claims, &volume["persistentVolumeClaim"]["claimName"]);
         }
         for container in containers(pod) {
             for from in list(&container["envFrom"]) {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use base::host::{Mono, race};
 use store::cell::machines::{Loss, MachineSeen};
+use store::cell::volumes::Hold;
 use store::cell::{CellError, sha256_hex};
 use tokio::sync::Notify;
 
@@ -83,6 +84,7 @@ async fn look(cell: &Arc<Inner>) -> Result<Duration, LookError> {
     cell.machines.count.store(listed.len(), std::sync::atomic::Ordering::Relaxed);
     let now_us = cell.host.clock.utc().0;
     let mut waiting = false;
+    let mut line = BTreeSet::new();
     let mut wanted: Vec<&MachineSeen> = rows.iter().collect();
     wanted.sort_by_key(|seen| (seen.machine.created_us, seen.machine.id.clone()));
     for seen in wanted {
@@ -98,10 +100,20 @@ async fn look(cell: &Arc<Inner>) -> Result<Duration, LookError> {
                     );
                 }
             }
-            Some(Step::Create) => {
-                room -= 1;
-                act(cell, seen.clone(), Step::Create);
-            }
+            Some(Step::Create) => match cell.store.volumes_hold(seen, &line).await {
+                Ok(Hold::Held) => {
+                    room -= 1;
+                    act(cell, seen.clone(), Step::Create);
+                }
+                // No machine is made that would only wait.
+                Ok(Hold::Waits { why, claims }) => {
+                    waiting = true;
+                    line.extend(claims);
+                    act(cell, seen.clone(), Step::Say(format!("waits for {why}")));
+                }
+                Err(CellError::Conflict { .. }) => waiting = true,
+                Err(error) => return Err(error.into()),
+            },
             Some(step) => act(cell, seen.clone(), step),
             None => {}
         }

@@ -6,6 +6,7 @@ use base::host::BoxFuture;
 
 pub mod local;
 pub mod sim;
+pub mod volumes;
 
 /// A machine to be made.
 #[derive(Clone, PartialEq, Eq)]

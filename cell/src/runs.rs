@@ -178,18 +178,15 @@ async fn collected(cell: &Inner, key: &ObjectKey, mut rows: BTreeSet<RowKey>) ->
     Ok(())
 }
 
-/// Removes what is kept outside the store of something deleted for good: its logs, and its folder if it was a claim.
+/// Removes what is kept outside the store of something deleted for good: its logs, and its volume if it was a claim.
 async fn discard(cell: &Inner, key: &ObjectKey, attempts: &[Attempt]) {
     for attempt in attempts {
         if let Err(error) = cell.sink.remove_pod(&attempt.tenant, &attempt.namespace, &attempt.id).await {
             tracing::warn!(attempt = %attempt.id, %error, "the logs of a deleted run cannot be removed");
         }
     }
-    let folder = lower::claim_folder(&cell.config.data, &key.name);
-    if folder.is_dir()
-        && let Err(error) = std::fs::remove_dir_all(&folder)
-    {
-        tracing::warn!(claim = %key.name, %error, "the folder of a deleted claim cannot be removed");
+    if let Err(error) = cell.volumes.delete(&key.name) {
+        tracing::warn!(uid = %key.name, %error, "the volume of a deleted claim cannot be removed");
     }
 }
 

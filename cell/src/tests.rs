@@ -6,3 +6,4 @@ mod outside;
 mod pipelines;
 mod resolvers;
 mod rig;
+mod volumes;

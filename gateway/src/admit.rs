@@ -71,7 +71,7 @@ impl Admit<'_> {
         let is_placed = matches!(kind.kind, "TaskRun" | "PipelineRun") && kind.group == "tekton.dev"
             || kind.kind == "ResolutionRequest";
         if is_placed && old.is_none() {
-            place(self.at, object, self.around)?;
+            place(self.at, object, self.around, None)?;
         }
         Ok(())
     }
@@ -140,8 +140,20 @@ fn config(around: &Surroundings) -> TenantConfig {
     }
 }
 
-/// Places a root run, and starts its trace.
-fn place(at: &At<'_>, object: &mut Value, around: &Surroundings) -> Result<(), Status> {
+/// Claims that a new run's workspaces name.
+pub(crate) fn claims(object: &Value) -> impl Iterator<Item = &str> {
+    let runs = matches!(object["kind"].as_str(), Some("TaskRun" | "PipelineRun"));
+    let workspaces = object["spec"]["workspaces"].as_array().filter(|_| runs).into_iter().flatten();
+    workspaces.filter_map(|workspace| workspace["persistentVolumeClaim"]["claimName"].as_str())
+}
+
+/// Places a root run, and starts its trace. `volume` is a claim of it, with the cell that has the claim's volume.
+pub(crate) fn place(
+    at: &At<'_>,
+    object: &mut Value,
+    around: &Surroundings,
+    volume: Option<(String, String)>,
+) -> Result<(), Status> {
     let annotations: BTreeMap<String, String> = object["metadata"]["annotations"]
         .as_object()
         .into_iter()
@@ -155,7 +167,8 @@ fn place(at: &At<'_>, object: &mut Value, around: &Surroundings) -> Result<(), S
         status.details = Status::not_found(kind.group, kind.plural, meta::name(object)).details;
         status
     };
-    let request = Request::parse(&annotations, residency).map_err(|e| refuse(e.to_string()))?;
+    let mut request = Request::parse(&annotations, residency).map_err(|e| refuse(e.to_string()))?;
+    request.volume = volume;
     let cells: Vec<_> = around
         .cells
         .iter()

@@ -106,7 +106,10 @@ impl Tools {
 /// When the compiler refuses.
 pub fn cella() -> Result<PathBuf> {
     let target = build_dir()?;
-    cargo(&["build", "--quiet", "--package", "cli", "--bin", "cella"], &[])?;
+    // With the package of this very command, which is built already: so every crate is compiled once, with the same
+    // features, instead of once for each of the two.
+    let ours = ["--package", "cli", "--bin", "cella", "--package", env!("CARGO_PKG_NAME"), "--bin", "x"];
+    cargo(&[&["build", "--quiet"][..], &ours].concat(), &[])?;
     // Static, so that it runs inside any image; a target folder of its own, so that the flag does not make
     // everything else be compiled again.
     let static_dir = target.join("static");

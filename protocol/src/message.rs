@@ -73,6 +73,9 @@ pub struct Start {
     pub speaker: Speaker,
     /// The attempt of the Order.
     pub attempt: String,
+    /// Volumes that are attached, with the generation of each as the Order said it.
+    #[serde(default)]
+    pub volumes: BTreeMap<String, u64>,
     /// Pod status at this moment (images pulled, containers created), so that it need not be reported apart.
     pub status: PodStatus,
 }

@@ -38,6 +38,17 @@ pub struct Order {
     pub network: Network,
 }
 
+impl Order {
+    /// Generation of each volume that the attempt has, by uid.
+    pub fn held(&self) -> BTreeMap<String, u64> {
+        let held = self.volumes.values().filter_map(|volume| match volume {
+            Volume::Dir { held: Some(held), .. } => Some((held.uid.clone(), held.generation)),
+            _ => None,
+        });
+        held.collect()
+    }
+}
+
 /// What a volume holds.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
@@ -76,7 +87,21 @@ pub enum Volume {
         /// Mounted read-only wherever it is mounted.
         #[serde(default)]
         read_only: bool,
+        /// The volume's uid and the generation under which this attempt has it; told at the start gate.
+        #[serde(default)]
+        held: Option<Held>,
     },
+}
+
+/// Under which generation an attempt has a volume.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Held {
+    /// The volume's uid.
+    pub uid: String,
+    /// Whoever finds a higher one in `fence` must not attach.
+    pub generation: u64,
+    /// File of this host with the lowest generation that may attach.
+    pub fence: String,
 }
 
 /// One file of a volume.

@@ -4,7 +4,8 @@
 //!
 //! Every write is one transaction that is conditional on the revisions read before it, so that a lost race is a
 //! [`CellError::Conflict`] and the caller looks again. Reading order: [`due`] (what to look at), [`view`] (look),
-//! [`apply`] (write what was decided), [`session`] (what agents do), [`machines`], [`collect`], [`place`].
+//! [`apply`] (write what was decided), [`session`] (what agents do), [`machines`],
+//! [`volumes`], [`collect`], [`place`].
 
 pub mod apply;
 pub mod collect;
@@ -15,6 +16,7 @@ mod pods;
 pub mod requests;
 pub mod session;
 pub mod view;
+pub mod volumes;
 
 pub use pods::{MachineSize, machine_id};
 

@@ -5,6 +5,7 @@ pub mod cell;
 pub mod due;
 pub mod machine;
 pub mod tenant;
+pub mod volume;
 
 use bytes::Bytes;
 use serde::Serialize;

@@ -36,6 +36,8 @@ pub struct Request {
     pub mode: Mode,
     /// Regions that the tenant's residency allows; empty: all.
     pub residency: Vec<String>,
+    /// A claim of the run whose volume exists, and the cell that has it.
+    pub volume: Option<(String, String)>,
 }
 
 /// What is known of a cell.
@@ -93,7 +95,7 @@ impl Request {
             Some("any") => Mode::Any,
             Some(other) => return Err(BadRequest::Mode(other.to_owned())),
         };
-        Ok(Self { regions, mode, residency })
+        Ok(Self { regions, mode, residency, volume: None })
     }
 }
 
@@ -105,6 +107,8 @@ pub enum Refusal {
     Residency,
     /// The run asks for other regions only.
     Region,
+    /// A volume of the run is in another cell.
+    Volume,
     /// It has been silent for too long.
     Silent,
     /// It takes no new runs.
@@ -118,7 +122,7 @@ pub enum Refusal {
 impl Refusal {
     /// Nothing that passes with time.
     fn for_good(self) -> bool {
-        matches!(self, Refusal::Residency | Refusal::Region)
+        matches!(self, Refusal::Residency | Refusal::Region | Refusal::Volume)
     }
 }
 
@@ -148,6 +152,8 @@ pub struct Unplaceable {
     pub possible: Vec<String>,
     /// Regions that were asked for.
     pub asked: Vec<String>,
+    /// A claim of the run, and the cell that has its volume.
+    pub volume: Option<(String, String)>,
 }
 
 impl std::error::Error for Unplaceable {}
@@ -156,6 +162,9 @@ impl fmt::Display for Unplaceable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let asked = if self.asked.is_empty() { "any region".to_owned() } else { self.asked.join(", ") };
         write!(f, "no cell can take this run: it asks for {asked}")?;
+        if let Some((claim, cell)) = &self.volume {
+            write!(f, ", and the volume of its claim {claim:?} is in cell {cell}, where it stays")?;
+        }
         match self.possible.as_slice() {
             [] => write!(f, "; there is no cell in a region that the tenant's residency allows"),
             possible => write!(f, "; possible regions are {}", possible.join(", ")),
@@ -188,7 +197,8 @@ pub fn place(request: &Request, cells: &[CellView], now_us: i64, random: u64) ->
             Refusal::Draining => format!("cell {} to take new runs again", chosen.cell),
             _ => format!("a free machine in cell {}", chosen.cell),
         });
-    let because = match (request.mode, request.regions.iter().position(|r| *r == chosen.region)) {
+    let of_volume = request.volume.as_ref().map(|(claim, _)| format!("the volume of claim {claim:?} is there"));
+    let because = of_volume.unwrap_or_else(|| match (request.mode, request.regions.iter().position(|r| *r == chosen.region)) {
         (Mode::Strict, _) => format!("the run may only go to {}", request.regions.join(", ")),
         (Mode::Prefer, Some(0)) => format!("{} is the preferred region", chosen.region),
         (Mode::Prefer, Some(n)) => format!("{} is preference number {}", chosen.region, n + 1),
@@ -196,7 +206,7 @@ pub fn place(request: &Request, cells: &[CellView], now_us: i64, random: u64) ->
         (Mode::Any, _) => {
             format!("any region; {} of {} machines busy there", chosen.machines, chosen.machines_max)
         }
-    };
+    });
     let refused = verdicts
         .iter()
         .filter(|(c, _)| c.cell != chosen.cell)
@@ -210,6 +220,8 @@ fn refusal(request: &Request, cell: &CellView, now_us: i64) -> Option<Refusal> {
         Some(Refusal::Residency)
     } else if request.mode == Mode::Strict && !request.regions.contains(&cell.region) {
         Some(Refusal::Region)
+    } else if request.volume.as_ref().is_some_and(|(_, there)| *there != cell.cell) {
+        Some(Refusal::Volume)
     } else if now_us - cell.heard_us > SILENT_US {
         Some(Refusal::Silent)
     } else if cell.draining {
@@ -242,6 +254,7 @@ fn unplaceable(request: &Request, verdicts: &[(&CellView, Option<Refusal>)]) -> 
         refused: verdicts.iter().filter_map(|(c, v)| Some((c.cell.clone(), (*v)?))).collect(),
         possible: possible.into_iter().collect(),
         asked: request.regions.clone(),
+        volume: request.volume.clone(),
     }
 }
 

@@ -11,7 +11,7 @@ use std::path::{Component, Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use protocol::order::{File, Order, Volume};
+use protocol::order::{File, Held, Order, Volume};
 
 use super::link::Link;
 use super::wire::Request;
@@ -127,7 +127,10 @@ impl Volumes {
                 self.downward.push((reached, items.clone()));
                 made(memory, true)
             }
-            Volume::Dir { path, read_only } => {
+            Volume::Dir { path, read_only, held } => {
+                if let Some(held) = held {
+                    fence(held)?;
+                }
                 fs::create_dir_all(path)?;
                 made(PathBuf::from(path), *read_only)
             }
@@ -158,6 +161,21 @@ impl Volumes {
         }
         Ok(())
     }
+}
+
+/// Lets nobody attach a volume that has been handed on meanwhile.
+fn fence(held: &Held) -> io::Result<()> {
+    let floor = match fs::read_to_string(&held.fence) {
+        Ok(text) => text.trim().parse::<u64>().map_err(io::Error::other)?,
+        Err(error) => return Err(io::Error::new(error.kind(), format!("its fence cannot be read: {error}"))),
+    };
+    if held.generation < floor {
+        return Err(io::Error::other(format!(
+            "it has been handed on: this machine has generation {}, and {floor} is the lowest that may attach",
+            held.generation
+        )));
+    }
+    Ok(())
 }
 
 /// A path that goes neither up nor elsewhere.

@@ -25,6 +25,8 @@ pub struct Told {
     pub ordered_us: Option<i64>,
     pub gate_us: Option<i64>,
     pub starts: u32,
+    /// Generations of volumes, as told at the gate.
+    pub volumes: BTreeMap<String, u64>,
 }
 
 pub struct Cell {
@@ -99,9 +101,10 @@ async fn hello(State(cell): Shared, Json(_): Json<Hello>) -> Json<HelloAnswer> {
     Json(HelloAnswer::Order(Box::new(cell.order.clone())))
 }
 
-async fn start(State(cell): Shared, Json(_): Json<Start>) -> Json<StartAnswer> {
+async fn start(State(cell): Shared, Json(start): Json<Start>) -> Json<StartAnswer> {
     let mut told = cell.told.lock().unwrap();
     told.starts += 1;
+    told.volumes = start.volumes;
     told.gate_us = Some(cell.host.clock.utc().0);
     Json(cell.gate.lock().unwrap().clone())
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use agent::Outcome;
 use protocol::message::Stop;
+use protocol::order::{Held, Volume};
 use serde_json::{Value, json};
 
 use crate::cell::{Cell, order, pod, sh};
@@ -18,8 +19,12 @@ async fn ended(test: &str, container: Value) -> Value {
 
 /// Runs a pod that cannot be prepared until it says why, and then stops it.
 async fn stuck(test: &str, container: Value) -> Value {
+    stuck_with(test, container, BTreeMap::new()).await
+}
+
+async fn stuck_with(test: &str, container: Value, volumes: BTreeMap<String, Volume>) -> Value {
     let (host, _jobs) = base::real::host();
-    let cell = Cell::new(&host, order(json!({"containers": [container]}), BTreeMap::new()));
+    let cell = Cell::new(&host, order(json!({"containers": [container]}), volumes));
     let name = machine(test);
     let (running, config) = (cell.clone(), config(&name, &format!("local:{name}")));
     let (say, outcome) = tokio::sync::oneshot::channel();
@@ -94,4 +99,27 @@ async fn users_that_cannot_be_are_refused_before_the_gate() {
         assert_eq!(waiting["reason"], "CreateContainerConfigError", "{test}");
         assert!(waiting["message"].as_str().unwrap().contains(text), "{test}: {waiting}");
     }
+}
+
+#[tokio::test]
+async fn a_volume_that_was_handed_on_is_not_attached() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, fence) = (folder.path().join("data"), folder.path().join("fence"));
+    std::fs::create_dir(&path).unwrap();
+    let volumes = |generation: u64| {
+        let held = Held { uid: "u".into(), generation, fence: fence.display().to_string() };
+        let dir = Volume::Dir { path: path.display().to_string(), read_only: false, held: Some(held) };
+        BTreeMap::from([("data".to_owned(), dir)])
+    };
+    let mut writes = sh("step-a", "touch /data/written");
+    writes["volumeMounts"] = json!([{"name": "data", "mountPath": "/data"}]);
+    std::fs::write(&fence, "3").unwrap();
+    let waiting = stuck_with("old-generation", writes.clone(), volumes(2)).await;
+    assert_eq!(waiting["reason"], "CreateContainerConfigError");
+    assert!(waiting["message"].as_str().unwrap().contains("it has been handed on"), "{waiting}");
+    assert!(!path.join("written").exists());
+    let (cell, outcome) = pod("generation", order(json!({"containers": [writes]}), volumes(3))).await;
+    assert_eq!((outcome, &cell.status()["phase"]), (Outcome::Reported, &json!("Succeeded")));
+    assert!(path.join("written").exists());
+    assert_eq!(cell.told.lock().unwrap().volumes, BTreeMap::from([("u".to_owned(), 3)]), "told at the gate");
 }

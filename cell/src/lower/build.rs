@@ -20,6 +20,7 @@ pub(super) fn order(pod: &Value, contents: &Contents) -> Result<Order, ConfigErr
     let placed = scripts::placed(pod)?;
     let volumes = volumes::of(pod, contents, &placed)?;
     let mut spec = fields::kept(&pod["spec"]);
+    let message_max = message_max(pod);
     let mut secret_env = BTreeMap::new();
     for member in ["containers", "initContainers"] {
         let mut lowered = Vec::new();
@@ -31,7 +32,7 @@ pub(super) fn order(pod: &Value, contents: &Contents) -> Result<Order, ConfigErr
             if !secrets.is_empty() {
                 secret_env.insert(container["name"].as_str().unwrap_or_default().to_owned(), secrets);
             }
-            take_results(&mut container);
+            take_results(&mut container, contents.strict_results, message_max);
             lowered.push(container);
         }
         if !lowered.is_empty() {
@@ -58,16 +59,33 @@ pub(super) fn order(pod: &Value, contents: &Contents) -> Result<Order, ConfigErr
     })
 }
 
-/// A step whose results would be told by the reporter tells them to the agent.
-fn take_results(container: &mut Value) {
-    let words = container.get_mut("args").and_then(Value::as_array_mut).into_iter().flatten();
-    let mut before = Value::Null;
-    for word in words.take_while(|word| **word != "--") {
-        if before == "-result_from" && *word == "sidecar-logs" {
-            *word = json!("agent");
-        }
-        before = word.clone();
+/// Most that the messages of all steps of a Pod may have together, and each of them.
+const MESSAGES_MAX: usize = 1 << 20;
+const MESSAGE_MAX: usize = 256 << 10;
+/// What Kubernetes takes of a container, in any case.
+const MESSAGE_MIN: usize = 4096;
+
+/// How long the message of each step of a Pod may be.
+fn message_max(pod: &Value) -> usize {
+    let steps = list(&pod["spec"]["containers"]);
+    let steps = steps.iter().filter(|c| c["name"].as_str().is_some_and(|name| name.starts_with("step-"))).count();
+    (MESSAGES_MAX / steps.max(1)).clamp(MESSAGE_MIN, MESSAGE_MAX)
+}
+
+/// A step tells its results to the agent, which takes more than Kubernetes does; where the reporter would tell them, in
+/// any case, elsewhere unless the tenant wants the reference's limit.
+fn take_results(container: &mut Value, strict: bool, max: usize) {
+    let Some(args) = container.get_mut("args").and_then(Value::as_array_mut) else { return };
+    let own = args.iter().position(|word| *word == "--").unwrap_or(args.len());
+    let from = args[..own].iter().position(|word| *word == "-result_from").map(|at| at + 1);
+    let told = from.and_then(|at| args.get(at)).is_some_and(|from| *from == "sidecar-logs");
+    let any = args[..own].iter().any(|word| *word == "-results" || *word == "-step_results");
+    match from {
+        Some(at) if told => args[at] = json!("agent"),
+        None if any && !strict => drop(args.splice(0..0, [json!("-result_from"), json!("agent")])),
+        _ => return,
     }
+    drop(args.splice(0..0, [json!("-message_max"), json!(max.to_string())]));
 }
 
 fn metadata(pod: &Value) -> Value {

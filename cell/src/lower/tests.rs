@@ -1,3 +1,4 @@
+use protocol::order::Volume;
 use serde_json::json;
 
 use super::*;
@@ -17,10 +18,18 @@ fn full(pod: &Value) -> Contents {
     Contents {
         maps: names.maps.into_iter().map(|n| (n, values())).collect(),
         secrets: names.secrets.into_iter().map(|n| (n, values())).collect(),
-        claims: names.claims.into_iter().map(|n| (n, Some("uid".to_owned()))).collect(),
+        claims: list(&pod["spec"]["volumes"])
+            .iter()
+            .filter_map(|volume| Some((volume["persistentVolumeClaim"]["claimName"].as_str()?.to_owned(), Some(claim()))))
+            .collect(),
         machine: "m-1".into(),
         ..Contents::default()
     }
+}
+
+fn claim() -> Claim {
+    let held = Held { uid: "uid".into(), generation: 1, fence: "/volumes/uid.fence".into() };
+    Claim { path: "/volumes/uid".into(), held, read_only: false }
 }
 
 fn lowered(pod: &Value) -> Result<Order, ConfigError> {
@@ -105,8 +114,31 @@ fn results_that_a_sidecar_would_report_are_taken_from_the_steps() {
     let order = lowered(&pod(json!({"containers": [step, reporter]}))).unwrap();
     let spec = serde_json::to_value(order.pod.spec.unwrap()).unwrap();
     assert_eq!(list(&spec["containers"]).len(), 1);
-    let words = ["-result_from", "agent", "-results", "r", "--", "-result_from", "sidecar-logs"];
+    let max = (256 << 10).to_string();
+    let words = ["-message_max", &max, "-result_from", "agent", "-results", "r", "--", "-result_from", "sidecar-logs"];
     assert_eq!(spec["containers"][0]["args"], json!(words));
+}
+
+#[test]
+fn results_are_not_limited_as_in_the_reference_unless_the_tenant_says_so() {
+    let step = |name: &str, flags: &[&str]| {
+        let args: Vec<_> = flags.iter().chain(&["-entrypoint", "x", "--", "-results"]).collect();
+        json!({"name": name, "image": "i", "command": ["/tekton/bin/entrypoint"], "args": args})
+    };
+    let mut steps: Vec<_> = (0..8).map(|n| step(&format!("step-{n}"), &["-results", "r"])).collect();
+    steps.push(step("step-none", &[]));
+    let pod = pod(json!({"containers": steps}));
+    let args = |strict_results: bool, index: usize| {
+        let order = build::order(&pod, &Contents { strict_results, ..full(&pod) }).unwrap();
+        serde_json::to_value(order.pod.spec.unwrap()).unwrap()["containers"][index]["args"].clone()
+    };
+    // Nine steps share what a Pod's status may hold.
+    let max = ((1 << 20) / 9).to_string();
+    let native =
+        ["-message_max", &max, "-result_from", "agent", "-results", "r", "-entrypoint", "x", "--", "-results"];
+    assert_eq!(args(false, 0), json!(native));
+    assert_eq!(args(false, 8), json!(["-entrypoint", "x", "--", "-results"]));
+    assert_eq!(args(true, 0), json!(native[4..]));
 }
 
 fn pod(spec: Value) -> Value {

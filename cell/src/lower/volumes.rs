@@ -8,7 +8,7 @@ use protocol::order::{File, Volume};
 use serde_json::Value;
 
 use super::scripts::Placed;
-use super::{ConfigError, Contents, Values, claim_folder, containers, env, list, size};
+use super::{ConfigError, Contents, Values, containers, env, list, size};
 
 const FILE_MODE: u32 = 0o644;
 /// Scripts must be executable, by anybody.
@@ -50,12 +50,12 @@ fn one(
         return Ok(Volume::Empty { memory: empty["medium"] == "Memory", limit });
     }
     if let Some(claim) = volume["persistentVolumeClaim"]["claimName"].as_str() {
-        let Some(uid) = contents.claims.get(claim).and_then(Option::as_ref) else {
+        let Some(found) = contents.claims.get(claim).and_then(Option::as_ref) else {
             return Err(ConfigError::new(format!("persistentvolumeclaim {claim:?} not found")));
         };
-        let path = claim_folder(&contents.data, uid).display().to_string();
-        let read_only = volume["persistentVolumeClaim"]["readOnly"] == true;
-        return Ok(Volume::Dir { path, read_only });
+        let path = found.path.display().to_string();
+        let read_only = found.read_only || volume["persistentVolumeClaim"]["readOnly"] == true;
+        return Ok(Volume::Dir { path, read_only, held: Some(found.held.clone()) });
     }
     if volume["downwardAPI"].is_object() {
         return downward(pod, contents, &volume["downwardAPI"]);

@@ -414,9 +414,19 @@ impl Agent {
     }
 
     pub(super) async fn start(&self, attempt: &str, status: Value) -> StartAnswer {
+        self.start_with(attempt, BTreeMap::new(), status).await
+    }
+
+    /// It has attached volumes.
+    pub(super) async fn start_with(
+        &self,
+        attempt: &str,
+        volumes: BTreeMap<String, u64>,
+        status: Value,
+    ) -> StartAnswer {
         let status = serde_json::from_value(status).unwrap();
-        self.call(message::START, &Start { speaker: self.speaker.clone(), attempt: attempt.into(), status })
-            .await
+        let (speaker, attempt) = (self.speaker.clone(), attempt.into());
+        self.call(message::START, &Start { speaker, attempt, volumes, status }).await
     }
 
     pub(super) async fn report(&mut self, attempt: &str, status: Value, last: bool) -> Desired {
@@ -454,7 +464,8 @@ impl Agent {
     /// Runs the whole order as an agent does whose containers all end with 0.
     pub(super) async fn run(&mut self) {
         let order = self.order().await;
-        assert_eq!(self.start(&order.attempt, status(&order, "waiting", 0)).await, StartAnswer::Go);
+        let gate = self.start_with(&order.attempt, order.held(), status(&order, "waiting", 0)).await;
+        assert_eq!(gate, StartAnswer::Go);
         self.report(&order.attempt, status(&order, "running", 0), false).await;
         self.report(&order.attempt, status(&order, "terminated", 0), true).await;
     }

@@ -13,7 +13,7 @@ use store::cell::CELL;
 use store::tenant::{Surroundings, WriteError};
 
 use super::{At, Shown};
-use crate::admit::Admit;
+use crate::admit::{self, Admit};
 use crate::answer::{self, Outcome, Refused};
 
 /// A generated name that is taken is tried again so often.
@@ -55,7 +55,10 @@ async fn write(at: &At<'_>, write: Write) -> Outcome {
         let row = if write == Write::Create { None } else { at.find(at.name()).await? };
         let old = row.as_ref().map(|row| at.open(row)).transpose()?;
         let around = at.surroundings().await?;
-        let prepared = prepare(at, write, old.as_ref(), &around)?;
+        let mut prepared = prepare(at, write, old.as_ref(), &around)?;
+        if prepared.effect == Effect::Create {
+            beside_its_volume(at, &mut prepared.object, &around).await?;
+        }
         match carry_out(at, row.as_ref(), old.as_ref(), prepared, &around).await? {
             Done::Answer { code, object, warnings } => {
                 let mut response = shown.respond(code, &shown.one(object, true));
@@ -110,6 +113,24 @@ fn prepare(
         Write::Patch => request.patch(old, &admission),
     };
     prepared.map_err(Box::new)
+}
+
+/// Places a run that names a claim again, when the claim's volume is in a cell already: it stays there.
+async fn beside_its_volume(at: &At<'_>, run: &mut Value, around: &Surroundings) -> Result<(), Refused> {
+    if meta::annotation(run, CELL).is_none() {
+        return Ok(());
+    }
+    let names: Vec<String> = admit::claims(run).map(str::to_owned).collect();
+    for claim in names {
+        let found = at.app.tenants.object_get(at.grant, "persistentvolumeclaims", at.namespace(), &claim).await;
+        let found = found.map_err(|error| answer::read_failed(&error))?;
+        let found = found.as_ref().map(|row| at.open(row)).transpose()?;
+        if let Some(cell) = found.as_ref().and_then(|claim| meta::annotation(claim, CELL)) {
+            admit::place(at, run, around, Some((claim, cell.to_owned())))?;
+            return Ok(());
+        }
+    }
+    Ok(())
 }
 
 /// What became of a write.

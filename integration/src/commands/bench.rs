@@ -4,6 +4,7 @@ mod creates;
 mod latency;
 pub mod raw;
 mod standing;
+mod wide;
 
 use anyhow::{Context, Result, bail};
 use base::host::Host;
@@ -28,7 +29,8 @@ pub fn run(name: &str) -> Result<bool> {
             "creates" => creates::run(&options).await,
             "idle" => standing::idle(&options).await,
             "history" => standing::history(&options).await,
-            other => bail!("there is no measurement {other:?}; there are start, steps, chain, burst, creates, idle, history"),
+            "wide" => wide::run(&options).await,
+            other => bail!("there is no measurement {other:?}; there are start, steps, chain, burst, creates, idle, history, wide"),
         }
     })?;
     println!("{name}: {figures} fdatasync_p50_ms={sync:.2}");
@@ -62,8 +64,13 @@ impl Bench {
 
     /// Waits for a run to end; fails when it failed.
     pub async fn done(&self, plural: &str, name: &str) -> Result<Value> {
+        self.done_within(plural, name, 120).await
+    }
+
+    /// As [`Bench::done`], within so many seconds.
+    pub async fn done_within(&self, plural: &str, name: &str, seconds: u32) -> Result<Value> {
         let path = format!(
-            "/apis/tekton.dev/v1/namespaces/default/{plural}?watch=true&fieldSelector=metadata.name%3D{name}&timeoutSeconds=120"
+            "/apis/tekton.dev/v1/namespaces/default/{plural}?watch=true&fieldSelector=metadata.name%3D{name}&timeoutSeconds={seconds}"
         );
         let mut lines = self.client.lines(&path).await?;
         while let Some(line) = lines.next().await? {

@@ -143,6 +143,7 @@ impl Recipe {
         }
         if self.packages == GIT {
             names.extend(lists::CURL);
+            names.push("busybox-static");
         }
         packages::unpack(&packages::fetch(&names, debs)?, root)?;
         for dir in ["tmp", "var/tmp", "root", "etc", "proc", "sys", "dev", "run", "home"] {
@@ -243,7 +244,12 @@ fn git(root: &Path) -> Result<()> {
     fs::create_dir_all(root.join("run/sshd"))?;
     fs::create_dir_all(root.join("var/log"))?;
     fs::create_dir_all(root.join("home/nonroot"))?;
+    std::os::unix::fs::chown(root.join("home/nonroot"), Some(1000), Some(1000))?;
     fs::create_dir_all(root.join("etc/ssh"))?;
+    // What the packages' own scripts would have made.
+    fs::write(root.join("etc/ssh/sshd_config"), "Subsystem sftp internal-sftp\n")?;
+    fs::write(root.join("etc/shadow"), "root:!:19000:0:99999:7:::\n")?;
+    symlink("/bin/busybox", root.join("bin/ash"))?;
     accounts(
         root,
         "sshd:x:101:65534::/run/sshd:/usr/sbin/nologin\nnonroot:x:1000:1000::/home/nonroot:/bin/sh\n",

@@ -192,11 +192,12 @@ impl CellStore {
             }
         }
         if key.kind == "persistentvolumeclaims" {
-            pods::bind_claim(&mut child);
+            child["status"] = json!({"phase": "Pending"});
         }
         if let Some(size) = &create.machine {
             let status = write.status.as_ref().unwrap_or(&run.value["status"]);
-            self.attempt_create(view, &key, &uid, *size, status, now, ops);
+            let claims = pods::claims_of(&child);
+            self.attempt_create(view, &key, &uid, *size, status, claims, now, ops);
         }
         ops.push(object::put(&key, Pre::Absent, &child, None));
         if is_looked_at(&key.kind) {

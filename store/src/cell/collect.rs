@@ -75,7 +75,8 @@ impl CellStore {
             }
         }
         let live = attempts.iter().any(|(a, _)| matches!(a.phase, Phase::Claimed | Phase::Started));
-        let again_us = (left || live).then_some(now.0 + AGAIN_US);
+        let volume = self.volume_remove(tenant, uid).await?;
+        let again_us = (left || live || volume.is_err()).then_some(now.0 + AGAIN_US);
         if let Some(at_us) = again_us {
             ops.push(due::put(self.cell(), key, at_us));
         } else {
@@ -85,6 +86,7 @@ impl CellStore {
                 last: None,
             });
             ops.extend(over.take(BATCH));
+            ops.extend(volume.ok().flatten());
         }
         for row in answers[2..].iter().flat_map(|a| &a.rows) {
             ops.push(Op::Delete { key: row.key.clone(), pre: Pre::Rev(row.revision), last: None });

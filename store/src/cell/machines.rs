@@ -125,14 +125,17 @@ impl CellStore {
         Ok(if replaced { Loss::Replaced } else { Loss::Failed })
     }
 
-    /// Says in the Pod's status that it waits for a machine, and why; once.
+    /// Says in the Pod's status that it waits for a machine, and why; each reason once.
     ///
     /// # Errors
     /// [`CellError::Conflict`] when something has changed, which says more.
     pub async fn machine_waits(&self, id: &str, why: &str) -> Result<(), CellError> {
         let Some(session) = self.session(id).await? else { return Ok(()) };
-        let unsaid = session.pod.as_ref().is_some_and(|pod| pod.value["status"]["conditions"].is_null());
-        if !unsaid {
+        let Some(pod) = &session.pod else { return Ok(()) };
+        let conditions = pod.value["status"]["conditions"].as_array();
+        let said = conditions.map(|all| all.iter().find(|c| c["reason"] == "Unschedulable"));
+        // Something else is said already, or this very thing.
+        if said.is_some_and(|said| said.is_none_or(|said| said["message"] == why)) {
             return Ok(());
         }
         let condition =

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use apimachinery::meta;
 use apimachinery::time::Micros;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::view::View;
 use super::{CellStore, Seen, derived_uid, epoch_of, remove, replace, sha256_hex};
 use crate::backend::{Op, Pre, Revision};
 use crate::object::ObjectKey;
 use crate::records;
-use crate::records::attempt::{Attempt, Phase};
+use crate::records::attempt::{Attempt, ClaimUse, Phase};
 use crate::records::machine::{self, Machine};
 
 /// What a Pod asks of its machine.
@@ -36,10 +36,12 @@ impl CellStore {
         uid: &str,
         size: MachineSize,
         status: &Value,
+        claims: Vec<ClaimUse>,
         now: Micros,
         ops: &mut Vec<Op>,
     ) {
         let run = &view.run;
+        let owner = super::owner_key(&run.key.tenant, &run.value).map(|(_, uid)| uid);
         let retry = u32::try_from(status["retriesStatus"].as_array().map_or(0, Vec::len)).unwrap_or(u32::MAX);
         let before = view.attempts.iter().filter(|(a, _)| a.retry == retry);
         let attempt = Attempt {
@@ -58,6 +60,9 @@ impl CellStore {
             seq: 0,
             epoch: epoch_of(&run.value),
             timings: BTreeMap::from([("queued".into(), queued_us(view)), ("placed".into(), now.0)]),
+            claims,
+            group: owner.unwrap_or_else(|| meta::uid(&run.value).to_owned()),
+            volumes: BTreeMap::new(),
         };
         let row = attempt.row();
         let machine = Machine {
@@ -140,9 +145,12 @@ fn queued_us(view: &View) -> i64 {
     earlier.or(unwritten.then_some(written)).or(created).unwrap_or(written)
 }
 
-/// A claim is bound as soon as it is made: the local provider has room for it, or the machine fails with a reason.
-pub(super) fn bind_claim(claim: &mut Value) {
-    let (modes, capacity) =
-        (claim["spec"]["accessModes"].clone(), claim["spec"]["resources"]["requests"].clone());
-    claim["status"] = json!({"phase": "Bound", "accessModes": modes, "capacity": capacity});
+/// The claims that a Pod mounts.
+pub(super) fn claims_of(pod: &Value) -> Vec<ClaimUse> {
+    let volumes = pod["spec"]["volumes"].as_array().into_iter().flatten();
+    let claims = volumes.map(|volume| &volume["persistentVolumeClaim"]).filter_map(|source| {
+        let claim = source["claimName"].as_str()?.to_owned();
+        Some(ClaimUse { claim, read_only: source["readOnly"] == true })
+    });
+    claims.collect()
 }

@@ -74,6 +74,7 @@ pub struct Observation {
 const REBOOTED: &str = "the machine has rebooted";
 const FOREIGN: &str = "another boot has this attempt";
 const BURNT: &str = "the machine is burnt";
+const HANDED_ON: &str = "a volume of the attempt has been handed on";
 
 impl Session {
     /// The attempt if it is `id` and was claimed by `nonce`.
@@ -189,7 +190,8 @@ impl CellStore {
         }
     }
 
-    /// The boot `nonce` asks to start user code. `status` is the Pod's at that moment.
+    /// The boot `nonce` asks to start user code. `status` is the Pod's at that moment, `volumes` the generations under
+    /// which it has attached volumes.
     ///
     /// # Errors
     /// [`CellError::Conflict`]: ask again; [`CellError::Unavailable`].
@@ -198,6 +200,7 @@ impl CellStore {
         id: &str,
         nonce: &str,
         attempt_id: &str,
+        volumes: &BTreeMap<String, u64>,
         status: Value,
     ) -> Result<Gate, CellError> {
         let Some(session) = self.session(id).await? else { return Ok(Gate::Burn("unknown machine")) };
@@ -208,6 +211,9 @@ impl CellStore {
             Phase::Claimed => {}
             Phase::Started => return Ok(Gate::Go),
             Phase::Free | Phase::Revoked | Phase::Lost | Phase::Done => return Ok(Gate::Revoked),
+        }
+        if !self.volumes_held(attempt, volumes).await? {
+            return Ok(Gate::Burn(HANDED_ON));
         }
         let wanted = session.pod.as_ref().filter(|pod| !meta::is_deleting(&pod.value));
         let (Some(pod), Some(run)) = (wanted, session.run.as_ref().filter(|run| is_wanted(&run.value)))

@@ -50,6 +50,25 @@ pub struct Attempt {
     /// Instants in µs since 1970: `created`, `claimed`, `started`, and what the agent reports.
     #[serde(default)]
     pub timings: std::collections::BTreeMap<String, i64>,
+    /// Claims that its Pod mounts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub claims: Vec<ClaimUse>,
+    /// What it shares volumes with: its PipelineRun's uid, or its own run's.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub group: String,
+    /// Volumes that it has, with the generation of each, by uid of the claim.
+    #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
+    pub volumes: std::collections::BTreeMap<String, u64>,
+}
+
+/// A claim that a Pod mounts.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+pub struct ClaimUse {
+    /// Its name.
+    pub claim: String,
+    /// Only for reading.
+    #[serde(default)]
+    pub read_only: bool,
 }
 
 /// How far an attempt is. The order is the order of the states.

@@ -58,7 +58,9 @@ const SWITCHES: [&str; 10] = [
     "enable-tekton-oci-bundles",
 ];
 /// Switches whose refusal names them.
-const FEATURES: [&str; 8] = [
+const FEATURES: [&str; 9] = [
+    // Ours: results through termination messages are limited as in the reference.
+    "enforce-termination-message-limit",
     "keep-pod-on-cancel",
     "enable-cel-in-whenexpression",
     "enable-param-enum",

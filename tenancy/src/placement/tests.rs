@@ -70,3 +70,18 @@ fn what_cannot_be_read_is_named() {
     assert_eq!(request("x", "maybe"), Err(BadRequest::Mode("maybe".into())));
     assert_eq!(request("Europe", ""), Err(BadRequest::Region("Europe".into())));
 }
+
+#[test]
+fn a_run_follows_the_volume_of_its_claim_or_is_refused() {
+    let cells = [cell("a", "r1", 9), cell("b", "r2", 0)];
+    let mut wanted = request("", "").unwrap();
+    wanted.volume = Some(("data".into(), "a".into()));
+    let placed = place(&wanted, &cells, NOW, 0).unwrap();
+    assert_eq!(placed.cell, "a");
+    assert!(placed.because.contains("claim \"data\""), "{}", placed.because);
+    assert_eq!(placed.refused["b"], Refusal::Volume);
+    let mut elsewhere = request("r2", "strict").unwrap();
+    elsewhere.volume = wanted.volume;
+    let refused = place(&elsewhere, &cells, NOW, 0).unwrap_err().to_string();
+    assert!(refused.contains("\"data\" is in cell a"), "{refused}");
+}

@@ -21,4 +21,6 @@ fn a_whole_element_that_names_an_array_becomes_its_elements() {
     let r = replacements();
     assert_eq!(r.value(&json!(["1", "$(params.l[*])", "$(params.a)"])), json!(["1", "x", "y", "A"]));
     assert_eq!(r.value(&json!("$(params.l[*])")), json!(["x", "y"]));
+    assert_eq!(r.value(&json!("$(params.l)")), json!(["x", "y"]), "with and without the star");
+    assert_eq!(r.value(&json!("-$(params.l)")), json!("-$(params.l)"), "the whole value or nothing");
 }

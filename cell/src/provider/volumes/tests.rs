@@ -1,0 +1,32 @@
+use super::*;
+
+fn volume(generation: u64, floor: u64) -> Volume {
+    Volume {
+        uid: "u-1".into(),
+        namespace: "default".into(),
+        claim: "c".into(),
+        cell: "here".into(),
+        generation,
+        floor,
+        holders: Vec::new(),
+    }
+}
+
+#[test]
+fn a_folder_keeps_its_content_and_its_fence_only_rises() {
+    let data = tempfile::tempdir().unwrap();
+    let folders = Folders::new(data.path());
+    let Attached::Folder { path, fence } = folders.attach(&volume(1, 1)).unwrap();
+    fs::write(path.join("kept"), "x").unwrap();
+    let floor = || fs::read_to_string(&fence).unwrap();
+    assert_eq!(floor(), "1");
+    folders.attach(&volume(5, 4)).unwrap();
+    assert_eq!(floor(), "4");
+    folders.attach(&volume(2, 2)).unwrap();
+    assert_eq!(floor(), "4", "an older view opens nothing");
+    assert!(path.join("kept").exists());
+    folders.delete("u-1").unwrap();
+    folders.delete("u-1").unwrap();
+    assert!(!path.exists() && !fence.exists());
+    assert!(folders.delete("../elsewhere").is_err());
+}
