@@ -131,7 +131,8 @@ async fn start(
     authenticate(&cell, &headers, &start.speaker.machine)?;
     let status = document(&start.status)?;
     let Speaker { machine, nonce } = &start.speaker;
-    let gate = repeat(|| cell.store.start(machine, nonce, &start.attempt, &start.volumes, status.clone())).await?;
+    let gate =
+        repeat(|| cell.store.start(machine, nonce, &start.attempt, &start.volumes, status.clone())).await?;
     Ok(Json(match gate {
         Gate::Go => StartAnswer::Go,
         Gate::Revoked => {

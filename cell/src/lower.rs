@@ -190,12 +190,16 @@ async fn volumes(
 ) -> Result<Result<BTreeMap<String, Option<Claim>>, ConfigError>, CellError> {
     let mut out = BTreeMap::new();
     for volume in cell.store.volumes_of(attempt).await? {
-        let Some(holder) = volume.holders.iter().find(|holder| holder.attempt == attempt.id) else { continue };
+        let Some(holder) = volume.holders.iter().find(|holder| holder.attempt == attempt.id) else {
+            continue;
+        };
         let Attached::Folder { path, fence } = match cell.volumes.attach(&volume) {
             Ok(attached) => attached,
             Err(error) => {
                 let claim = &volume.claim;
-                return Ok(Err(ConfigError::new(format!("the volume of claim {claim:?} cannot be had: {error}"))));
+                return Ok(Err(ConfigError::new(format!(
+                    "the volume of claim {claim:?} cannot be had: {error}"
+                ))));
             }
         };
         let (uid, generation) = (volume.uid.clone(), holder.generation);

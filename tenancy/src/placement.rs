@@ -197,14 +197,17 @@ pub fn place(request: &Request, cells: &[CellView], now_us: i64, random: u64) ->
             Refusal::Draining => format!("cell {} to take new runs again", chosen.cell),
             _ => format!("a free machine in cell {}", chosen.cell),
         });
-    let of_volume = request.volume.as_ref().map(|(claim, _)| format!("the volume of claim {claim:?} is there"));
-    let because = of_volume.unwrap_or_else(|| match (request.mode, request.regions.iter().position(|r| *r == chosen.region)) {
-        (Mode::Strict, _) => format!("the run may only go to {}", request.regions.join(", ")),
-        (Mode::Prefer, Some(0)) => format!("{} is the preferred region", chosen.region),
-        (Mode::Prefer, Some(n)) => format!("{} is preference number {}", chosen.region, n + 1),
-        (Mode::Prefer, None) => "no preferred region can take it now".to_owned(),
-        (Mode::Any, _) => {
-            format!("any region; {} of {} machines busy there", chosen.machines, chosen.machines_max)
+    let of_volume =
+        request.volume.as_ref().map(|(claim, _)| format!("the volume of claim {claim:?} is there"));
+    let because = of_volume.unwrap_or_else(|| {
+        match (request.mode, request.regions.iter().position(|r| *r == chosen.region)) {
+            (Mode::Strict, _) => format!("the run may only go to {}", request.regions.join(", ")),
+            (Mode::Prefer, Some(0)) => format!("{} is the preferred region", chosen.region),
+            (Mode::Prefer, Some(n)) => format!("{} is preference number {}", chosen.region, n + 1),
+            (Mode::Prefer, None) => "no preferred region can take it now".to_owned(),
+            (Mode::Any, _) => {
+                format!("any region; {} of {} machines busy there", chosen.machines, chosen.machines_max)
+            }
         }
     });
     let refused = verdicts

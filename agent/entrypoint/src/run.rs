@@ -153,7 +153,9 @@ fn perform(flags: &Flags, words: &[String], env: &[(String, String)], message: &
             post(&flags.post_file, "");
             0
         }
-        End::Exited(_) | End::Signalled if flags.breakpoint_on_failure => wait_for_a_person(flags, end.code()),
+        End::Exited(_) | End::Signalled if flags.breakpoint_on_failure => {
+            wait_for_a_person(flags, end.code())
+        }
         End::Exited(_) | End::Signalled if flags.continue_on_error => {
             // A program without an exit code has this one there.
             let code = if end == End::Signalled { "-1".to_owned() } else { end.code().to_string() };

@@ -43,10 +43,22 @@ impl Root {
         let dir = tempfile::tempdir().unwrap();
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let root = Self { dir, user: "0:0", env: Vec::new() };
-        for folder in ["run/0/status", "run/1/status", "results", "steps", "scripts", "artifacts", "downward", "creds"] {
+        for folder in
+            ["run/0/status", "run/1/status", "results", "steps", "scripts", "artifacts", "downward", "creds"]
+        {
             fs::create_dir_all(root.path(&format!("tekton/{folder}"))).unwrap();
         }
-        for folder in ["run", "run/0", "run/1", "run/0/status", "run/1/status", "results", "steps", "creds", "artifacts"] {
+        for folder in [
+            "run",
+            "run/0",
+            "run/1",
+            "run/0/status",
+            "run/1/status",
+            "results",
+            "steps",
+            "creds",
+            "artifacts",
+        ] {
             let folder = root.path(&format!("tekton/{folder}"));
             fs::set_permissions(folder, fs::Permissions::from_mode(0o777)).unwrap();
         }
@@ -63,7 +75,8 @@ impl Root {
         let busybox = BUSYBOX.iter().find(|path| Path::new(path).exists());
         let busybox = busybox.expect("busybox is needed: apt-get install busybox-static (cargo verify does)");
         fs::copy(busybox, root.path("bin/busybox")).unwrap();
-        for applet in ["sh", "cat", "echo", "env", "sleep", "printf", "true", "false", "kill", "touch", "id"] {
+        for applet in ["sh", "cat", "echo", "env", "sleep", "printf", "true", "false", "kill", "touch", "id"]
+        {
             symlink("/bin/busybox", root.path(&format!("bin/{applet}"))).unwrap();
         }
         root
@@ -167,7 +180,8 @@ fn an_empty_image_and_any_user_are_enough() {
 fn init_copies_the_program_and_links_the_steps() {
     let root = Root::scratch();
     fs::create_dir_all(root.path("tekton/bin")).unwrap();
-    let output = root.words(&["init", "/entrypoint", "/tekton/bin/entrypoint", "step-a", "step-b"]).output().unwrap();
+    let output =
+        root.words(&["init", "/entrypoint", "/tekton/bin/entrypoint", "step-a", "step-b"]).output().unwrap();
     assert!(output.status.success(), "{}", said(&output));
     let mode = fs::metadata(root.path("tekton/bin/entrypoint")).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o311);
@@ -184,8 +198,10 @@ fn init_copies_the_program_and_links_the_steps() {
 fn results_are_told_whatever_the_outcome_and_behind_what_stands_there() {
     let root = Root::shell();
     root.file("tekton/termination", r#"[{"key":"there","value":"already","type":3}]"#);
-    let script = "printf 'two\\nlines\\n' >/tekton/results/r; printf own >/tekton/run/1/status/results/s; exit 3";
-    let output = root.run(&["-results", "r,missing", "-step_results", "s,also-missing"], &["sh", "-c", script]);
+    let script =
+        "printf 'two\\nlines\\n' >/tekton/results/r; printf own >/tekton/run/1/status/results/s; exit 3";
+    let output =
+        root.run(&["-results", "r,missing", "-step_results", "s,also-missing"], &["sh", "-c", script]);
     assert_eq!(output.status.code(), Some(3), "{}", said(&output));
     let of = |key: &str| root.entries().into_iter().find(|e| e["key"] == key).unwrap_or_default();
     assert_eq!(of("r"), json!({"key": "r", "value": "two\nlines\n", "type": 1}), "raw, its last newline too");
@@ -230,7 +246,12 @@ fn results_of_earlier_steps_are_put_into_arguments_variables_and_conditions() {
         "$(steps.first.results.map.key)",
     ];
     let output = root.run(&[], &arguments);
-    assert_eq!(String::from_utf8_lossy(&output.stdout), "[one!][a b][c][c][value][<one>]", "{}", said(&output));
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout),
+        "[one!][a b][c][c][value][<one>]",
+        "{}",
+        said(&output)
+    );
     for (operator, skipped) in [("in", false), ("notin", true)] {
         let root = Root::shell();
         root.result_of_step("text", "one");
@@ -263,7 +284,8 @@ fn artifacts_of_earlier_steps_are_put_into_scripts_and_all_are_told() {
     // Results of steps are not replaced in scripts: their text would become code.
     let wanted = format!("{values} $(steps.first.results.unused)\n");
     assert_eq!(String::from_utf8_lossy(&output.stdout), wanted, "{}", said(&output));
-    let told: Vec<i64> = root.entries().iter().filter_map(|e| e["type"].as_i64()).filter(|kind| *kind > 4).collect();
+    let told: Vec<i64> =
+        root.entries().iter().filter_map(|e| e["type"].as_i64()).filter(|kind| *kind > 4).collect();
     assert_eq!(told, [5, 6]);
 }
 
@@ -309,12 +331,16 @@ fn outputs_are_copied_into_files_that_are_made() {
     let flags = ["-stdout_path", "/new/folder/out", "-stderr_path", "/there"];
     let output = root.run(&flags, &["sh", "-c", script]);
     assert_eq!((&output.stdout[..], &output.stderr[..]), (&b"out\n"[..], &b"err\n"[..]));
-    assert_eq!((root.text("new/folder/out").as_str(), root.text("there").as_str()), ("out\n", "before\nerr\n"));
+    assert_eq!(
+        (root.text("new/folder/out").as_str(), root.text("there").as_str()),
+        ("out\n", "before\nerr\n")
+    );
     let mode = fs::metadata(root.path("new/folder/out")).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o644);
     let root = Root::shell();
     // Result files are filled like this: what the program says is the result.
-    let flags = ["-stdout_path", "/tekton/results/both", "-stderr_path", "/tekton/results/both", "-results", "both"];
+    let flags =
+        ["-stdout_path", "/tekton/results/both", "-stderr_path", "/tekton/results/both", "-results", "both"];
     root.run(&flags, &["sh", "-c", "echo out; sleep 0.1; echo err >&2"]);
     assert_eq!(root.entry("both").as_deref(), Some("out\nerr\n"));
 }
@@ -373,9 +399,13 @@ fn credentials_are_files_in_the_users_home() {
         fs::create_dir_all(&folder).unwrap();
         fs::write(folder.join(key), text).unwrap();
     }
-    let flags =
-        ["-basic-git=login=https://example.com", "-basic-docker=login=registry.example", "-ssh-git=key=example.com"];
-    let output = root.run(&flags, &["sh", "-c", "cat ~/.git-credentials ~/.ssh/id_key; test -O ~/.docker/config.json"]);
+    let flags = [
+        "-basic-git=login=https://example.com",
+        "-basic-docker=login=registry.example",
+        "-ssh-git=key=example.com",
+    ];
+    let output = root
+        .run(&flags, &["sh", "-c", "cat ~/.git-credentials ~/.ssh/id_key; test -O ~/.docker/config.json"]);
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
     assert_eq!(String::from_utf8_lossy(&output.stdout), "https://me:p%40ss@example.com\nPRIVATE\n");
     let docker: Value = serde_json::from_str(&root.text("home/.docker/config.json")).unwrap();

@@ -191,7 +191,8 @@ impl Inner {
         let fallback = container.termination_message_policy.as_deref() == Some("FallbackToLogsOnError");
         let args = container.args.unwrap_or_default();
         let own = args.split(|word| word == "--").next().unwrap_or_default();
-        let said = own.windows(2).find(|flag| flag[0] == "-message_max").and_then(|flag| flag[1].parse().ok());
+        let said =
+            own.windows(2).find(|flag| flag[0] == "-message_max").and_then(|flag| flag[1].parse().ok());
         let max = said.unwrap_or(MESSAGE_MAX).min(RESULTS_MAX);
         let message = tail(&prepare::termination(&self.settings, name), max).unwrap_or_default();
         if message.is_empty() && fallback && code != 0 {

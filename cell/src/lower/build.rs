@@ -68,7 +68,8 @@ const MESSAGE_MIN: usize = 4096;
 /// How long the message of each step of a Pod may be.
 fn message_max(pod: &Value) -> usize {
     let steps = list(&pod["spec"]["containers"]);
-    let steps = steps.iter().filter(|c| c["name"].as_str().is_some_and(|name| name.starts_with("step-"))).count();
+    let steps =
+        steps.iter().filter(|c| c["name"].as_str().is_some_and(|name| name.starts_with("step-"))).count();
     (MESSAGES_MAX / steps.max(1)).clamp(MESSAGE_MIN, MESSAGE_MAX)
 }
 

@@ -20,7 +20,9 @@ fn full(pod: &Value) -> Contents {
         secrets: names.secrets.into_iter().map(|n| (n, values())).collect(),
         claims: list(&pod["spec"]["volumes"])
             .iter()
-            .filter_map(|volume| Some((volume["persistentVolumeClaim"]["claimName"].as_str()?.to_owned(), Some(claim()))))
+            .filter_map(|volume| {
+                Some((volume["persistentVolumeClaim"]["claimName"].as_str()?.to_owned(), Some(claim())))
+            })
             .collect(),
         machine: "m-1".into(),
         ..Contents::default()
@@ -115,7 +117,17 @@ fn results_that_a_sidecar_would_report_are_taken_from_the_steps() {
     let spec = serde_json::to_value(order.pod.spec.unwrap()).unwrap();
     assert_eq!(list(&spec["containers"]).len(), 1);
     let max = (256 << 10).to_string();
-    let words = ["-message_max", &max, "-result_from", "agent", "-results", "r", "--", "-result_from", "sidecar-logs"];
+    let words = [
+        "-message_max",
+        &max,
+        "-result_from",
+        "agent",
+        "-results",
+        "r",
+        "--",
+        "-result_from",
+        "sidecar-logs",
+    ];
     assert_eq!(spec["containers"][0]["args"], json!(words));
 }
 
@@ -134,8 +146,18 @@ fn results_are_not_limited_as_in_the_reference_unless_the_tenant_says_so() {
     };
     // Nine steps share what a Pod's status may hold.
     let max = ((1 << 20) / 9).to_string();
-    let native =
-        ["-message_max", &max, "-result_from", "agent", "-results", "r", "-entrypoint", "x", "--", "-results"];
+    let native = [
+        "-message_max",
+        &max,
+        "-result_from",
+        "agent",
+        "-results",
+        "r",
+        "-entrypoint",
+        "x",
+        "--",
+        "-results",
+    ];
     assert_eq!(args(false, 0), json!(native));
     assert_eq!(args(false, 8), json!(["-entrypoint", "x", "--", "-results"]));
     assert_eq!(args(true, 0), json!(native[4..]));

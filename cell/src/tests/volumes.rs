@@ -49,7 +49,12 @@ async fn a_writer_waits_in_line_for_another_runs_volume_and_gets_the_next_genera
     let first = rig.submit(uses("first", "shared")).await;
     let mut agent = rig.agent().await;
     let second = rig.submit(uses("second", "shared")).await;
-    says(&rig, &second, "waits for the volume of claim \"shared\" (ReadWriteOnce): TaskRun \"first\" uses it").await;
+    says(
+        &rig,
+        &second,
+        "waits for the volume of claim \"shared\" (ReadWriteOnce): TaskRun \"first\" uses it",
+    )
+    .await;
     let (bound, _) = rig.get(&claim_key).await.unwrap();
     assert_eq!(bound["status"]["phase"], "Bound");
     assert_eq!(bound["metadata"]["annotations"][store::cell::CELL], CELL);

@@ -122,7 +122,8 @@ async fn beside_its_volume(at: &At<'_>, run: &mut Value, around: &Surroundings) 
     }
     let names: Vec<String> = admit::claims(run).map(str::to_owned).collect();
     for claim in names {
-        let found = at.app.tenants.object_get(at.grant, "persistentvolumeclaims", at.namespace(), &claim).await;
+        let found =
+            at.app.tenants.object_get(at.grant, "persistentvolumeclaims", at.namespace(), &claim).await;
         let found = found.map_err(|error| answer::read_failed(&error))?;
         let found = found.as_ref().map(|row| at.open(row)).transpose()?;
         if let Some(cell) = found.as_ref().and_then(|claim| meta::annotation(claim, CELL)) {

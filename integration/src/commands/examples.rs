@@ -109,7 +109,10 @@ pub fn run(dir: &Path, only: Option<&str>) -> Result<bool> {
     }
     let passed = ends.values().filter(|end| matches!(end, End::Passed)).count();
     println!("images are stand-ins built from Debian's packages: the names are theirs, the content is ours");
-    println!("{} are stand-ins too: servers of this command, reached through --host", outside::names().join(", "));
+    println!(
+        "{} are stand-ins too: servers of this command, reached through --host",
+        outside::names().join(", ")
+    );
     server.stop()?;
     drop(outside);
     println!("examples: {passed}/{}", ends.len());

@@ -65,11 +65,12 @@ impl Git {
         let (path, query) = (request.uri().path().to_owned(), request.uri().query().unwrap_or_default());
         let version = request.headers().get("git-protocol").and_then(|v| v.to_str().ok()).map(str::to_owned);
         let asks = request.method() == Method::GET && query.contains("service=git-upload-pack");
-        let (repository, advertise) = match (path.strip_suffix("/info/refs"), path.strip_suffix("/git-upload-pack")) {
-            (Some(repository), _) if asks => (repository, true),
-            (_, Some(repository)) if request.method() == Method::POST => (repository, false),
-            _ => return (StatusCode::NOT_FOUND, "only git-upload-pack is served").into_response(),
-        };
+        let (repository, advertise) =
+            match (path.strip_suffix("/info/refs"), path.strip_suffix("/git-upload-pack")) {
+                (Some(repository), _) if asks => (repository, true),
+                (_, Some(repository)) if request.method() == Method::POST => (repository, false),
+                _ => return (StatusCode::NOT_FOUND, "only git-upload-pack is served").into_response(),
+            };
         let name = repository.trim_matches('/').trim_end_matches(".git");
         if !REPOSITORIES.iter().any(|(known, _, _)| *known == name) {
             return (StatusCode::NOT_FOUND, format!("nobody stands in for {name}")).into_response();

@@ -153,7 +153,8 @@ impl Inner {
 
 fn described(kind: &str, bytes: Vec<u8>) -> Response {
     let digest = digest_of(&bytes);
-    ([(header::CONTENT_TYPE.as_str(), kind.to_owned()), ("docker-content-digest", digest)], bytes).into_response()
+    ([(header::CONTENT_TYPE.as_str(), kind.to_owned()), ("docker-content-digest", digest)], bytes)
+        .into_response()
 }
 
 fn digest_of(bytes: &[u8]) -> String {

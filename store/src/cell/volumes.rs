@@ -46,7 +46,8 @@ impl CellStore {
         seen: &MachineSeen,
         line: &BTreeSet<(String, String)>,
     ) -> Result<Hold, CellError> {
-        let Some(attempt) = seen.attempt.as_ref().filter(|a| a.volumes.is_empty() && !a.claims.is_empty()) else {
+        let Some(attempt) = seen.attempt.as_ref().filter(|a| a.volumes.is_empty() && !a.claims.is_empty())
+        else {
             return Ok(Hold::Held);
         };
         let claims: BTreeSet<(String, String)> =
@@ -64,10 +65,9 @@ impl CellStore {
             let uses = attempt.claims.iter().filter(|c| c.claim == *claim);
             let modes = Modes::of(&seen.value);
             let uid = meta::uid(&seen.value).to_owned();
-            let mut volume_row = volume.as_ref().map_or_else(
-                || self.volume(&uid, &attempt.namespace, claim),
-                |(volume, _)| volume.clone(),
-            );
+            let mut volume_row = volume
+                .as_ref()
+                .map_or_else(|| self.volume(&uid, &attempt.namespace, claim), |(volume, _)| volume.clone());
             if volume_row.cell != self.cell() {
                 let there = &volume_row.cell;
                 return waits(format!("the volume of claim {claim:?} is in cell {there}, and stays there"));
@@ -83,12 +83,15 @@ impl CellStore {
                 read_only: modes.read_only() || uses.clone().all(|c| c.read_only),
             };
             if let Some(other) = modes.keeps_out(&holder, &volume_row.holders) {
-                let (run, is) = (&other.run, if modes.to_string() == "ReadWriteOncePod" { "has" } else { "uses" });
+                let (run, is) =
+                    (&other.run, if modes.to_string() == "ReadWriteOncePod" { "has" } else { "uses" });
                 return waits(format!("the volume of claim {claim:?} ({modes}): TaskRun {run:?} {is} it"));
             }
             let shares = volume_row.holders.iter().any(|other| other.group == holder.group);
             if line.contains(&(attempt.namespace.clone(), claim.clone())) && !shares {
-                return waits(format!("the volume of claim {claim:?} ({modes}): another run is first in line"));
+                return waits(format!(
+                    "the volume of claim {claim:?} ({modes}): another run is first in line"
+                ));
             }
             after.volumes.insert(uid.clone(), holder.generation);
             volume_row.generation = holder.generation;
@@ -126,7 +129,8 @@ impl CellStore {
         let answers = self.snapshot(reads.collect()).await?.answers;
         let mut out = Vec::new();
         for (claim, rows) in claims.into_iter().zip(&answers) {
-            let row = rows.rows.first().map(|row| Ok::<_, CellError>((records::decode(&row.body)?, row.revision)));
+            let row =
+                rows.rows.first().map(|row| Ok::<_, CellError>((records::decode(&row.body)?, row.revision)));
             out.push((claim, row.transpose()?));
         }
         Ok((out, Some(revision)))
@@ -173,7 +177,8 @@ impl CellStore {
 
     /// Says on a claim, once, where its volume is.
     fn bind(&self, claim: &Seen) -> Option<Op> {
-        let bound = claim.value["status"]["phase"] == "Bound" && meta::annotation(&claim.value, CELL).is_some();
+        let bound =
+            claim.value["status"]["phase"] == "Bound" && meta::annotation(&claim.value, CELL).is_some();
         if bound {
             return None;
         }
@@ -203,7 +208,8 @@ impl CellStore {
         let reads = told.keys().map(|uid| Read::Get(volume::row(&attempt.tenant, uid)));
         let answers = self.snapshot(reads.collect()).await?.answers;
         for (generation, rows) in told.values().zip(&answers) {
-            let volume: Option<Volume> = rows.rows.first().map(|row| records::decode(&row.body)).transpose()?;
+            let volume: Option<Volume> =
+                rows.rows.first().map(|row| records::decode(&row.body)).transpose()?;
             if !volume.is_some_and(|volume| volume.is_held(&attempt.id, *generation)) {
                 return Ok(false);
             }

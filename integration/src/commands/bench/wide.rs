@@ -17,11 +17,13 @@ pub async fn run(options: &Options) -> Result<String> {
     bench.create("taskruns", &taskrun("warm", 1, &["true"])).await?;
     bench.done("taskruns", "warm").await?;
     let task = |chain: usize, link: usize| {
-        let after: Vec<String> = link.checked_sub(1).map(|before| format!("t-{chain}-{before}")).into_iter().collect();
+        let after: Vec<String> =
+            link.checked_sub(1).map(|before| format!("t-{chain}-{before}")).into_iter().collect();
         let steps = json!([{"name": "s", "image": "busybox", "command": ["true"]}]);
         json!({"name": format!("t-{chain}-{link}"), "runAfter": after, "taskSpec": {"steps": steps}})
     };
-    let tasks: Vec<Value> = (0..WIDE).flat_map(|chain| (0..DEEP).map(move |link| task(chain, link))).collect();
+    let tasks: Vec<Value> =
+        (0..WIDE).flat_map(|chain| (0..DEEP).map(move |link| task(chain, link))).collect();
     let run = json!({
         "apiVersion": "tekton.dev/v1",
         "kind": "PipelineRun",
