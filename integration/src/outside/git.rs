@@ -19,8 +19,11 @@ const BODY_MAX: usize = 1 << 20;
 const DOCKERFILE: &str = "FROM scratch\nCOPY main.go /src/\nENTRYPOINT [\"/src/main.go\"]\n";
 const README: &str = "A stand-in for the repository of this name.\n";
 
+/// Paths with their content.
+type Files = &'static [(&'static str, &'static str)];
+
 /// Repositories, with their branch and files.
-const REPOSITORIES: [(&str, &str, &[(&str, &str)]); 5] = [
+const REPOSITORIES: [(&str, &str, Files); 5] = [
     ("tektoncd/catalog", "main", &CATALOG),
     ("tektoncd/community", "main", &[("README.md", README)]),
     ("tektoncd/pipeline", "main", &[("README.md", README)]),
