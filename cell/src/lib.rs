@@ -45,8 +45,8 @@ use crate::fetch::Fetch;
 use crate::images::Images;
 use crate::logs::LogSink;
 use crate::provider::MachineProvider;
-use crate::resolve::hub::Hubs;
 use crate::provider::volumes::{Folders, VolumeProvider};
+use crate::resolve::hub::Hubs;
 use crate::secrets::Secrets;
 
 /// Settings of a cell.
