@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use crate::resolvers::Resolvers;
+use crate::store::StoreArguments;
 
 /// Tekton's API and semantics, without a Kubernetes cluster.
 #[derive(Parser)]
@@ -26,11 +27,25 @@ pub struct Arguments {
 #[derive(Subcommand)]
 pub enum Command {
     /// Start a whole installation on this host, and stay.
-    Up(Up),
+    Up(Box<Up>),
     /// Start an installation, run an example for two tenants, and leave nothing behind.
     Demo(Demo),
     /// Say what this host offers, and what to do about what is missing.
     Doctor,
+    /// Look after a store that processes share.
+    #[command(subcommand)]
+    Store(StoreCommand),
+}
+
+/// What can be done to a store.
+#[derive(Subcommand)]
+pub enum StoreCommand {
+    /// Make the database if there is none, and bring its schema up to date. May be repeated.
+    Migrate {
+        /// Which one.
+        #[command(flatten)]
+        store: StoreArguments,
+    },
 }
 
 /// Arguments of `up`.
@@ -54,6 +69,9 @@ pub struct Up {
     /// How resolvers reach the world.
     #[command(flatten)]
     pub resolvers: Resolvers,
+    /// Where everything durable is.
+    #[command(flatten)]
+    pub store: StoreArguments,
     /// The address of a name, as `NAME=ADDRESS`, for steps as in their list of hosts, and for resolvers; may be
     /// repeated. For installations that cannot reach what really goes by that name.
     #[arg(long = "host", value_parser = host)]

@@ -16,4 +16,5 @@ mod keys;
 mod kubeconfig;
 pub mod resolvers;
 pub mod run;
+pub mod store;
 pub mod up;

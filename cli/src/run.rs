@@ -8,9 +8,10 @@ use base::real;
 use base::telemetry::{self, Telemetry};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::arguments::{Arguments, Command, Demo, Up};
+use crate::arguments::{Arguments, Command, Demo, StoreCommand, Up};
 use crate::demo::{self, Act, Screen};
 use crate::resolvers::Resolvers;
+use crate::store::StoreArguments;
 use crate::{doctor, up};
 
 /// Runs the command inside a runtime.
@@ -36,6 +37,10 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
             Command::Up(options) => stay(options).await,
             Command::Demo(options) => show(options).await,
             Command::Doctor => Ok(ExitCode::SUCCESS),
+            Command::Store(StoreCommand::Migrate { store }) => {
+                println!("{}", crate::store::migrate(store, &real::host().0).await?);
+                Ok(ExitCode::SUCCESS)
+            }
         }
     });
     runtime.shutdown_background();
@@ -54,6 +59,7 @@ async fn stay(options: &Up) -> Result<ExitCode> {
             machines_max: options.machines,
             resolvers: Resolvers { pins: hosts.clone(), ..options.resolvers.clone() },
             hosts,
+            store: options.store.clone(),
         },
         &host,
         jobs.clone(),
@@ -93,6 +99,7 @@ async fn show(options: &Demo) -> Result<ExitCode> {
             machines_max: 32,
             resolvers: Resolvers::default(),
             hosts: BTreeMap::new(),
+            store: StoreArguments::default(),
         },
         &host,
         jobs,

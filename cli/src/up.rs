@@ -24,6 +24,7 @@ use tokio::net::TcpListener;
 use crate::client::Access;
 use crate::keys::{self, Keys};
 use crate::resolvers::Resolvers;
+use crate::store::{Opened, StoreArguments};
 use crate::{images, kubeconfig};
 
 /// The cells of a local installation: id and region.
@@ -51,6 +52,8 @@ pub struct Options {
     pub resolvers: Resolvers,
     /// Addresses of names, for steps.
     pub hosts: BTreeMap<String, IpAddr>,
+    /// Where everything durable is.
+    pub store: StoreArguments,
 }
 
 /// A running installation.
@@ -61,6 +64,7 @@ pub struct Running {
     pub tenants: Vec<(String, Access, PathBuf)>,
     jobs: Arc<RealJobs>,
     data: PathBuf,
+    _store: Opened,
 }
 
 /// Starts everything and waits until it is ready.
@@ -70,8 +74,8 @@ pub struct Running {
 pub async fn start(options: &Options, host: &Host, jobs: Arc<RealJobs>) -> Result<Running> {
     let data = prepare(&options.data)?;
     let keys = keys::load_or_make(&data, host)?;
-    let embedded = store::embedded::open(&data.join("home"), host).context("cannot open the store")?;
-    let (counted, commits) = store::counted::Counted::new(embedded);
+    let opened = crate::store::open(&options.store, &data, host).await?;
+    let (counted, commits) = store::counted::Counted::new(opened.store.clone());
     let store: Store = counted;
     let vault = Arc::new(Vault::new(&keys.vault));
     for (cell, region) in CELLS {
@@ -108,7 +112,7 @@ pub async fn start(options: &Options, host: &Host, jobs: Arc<RealJobs>) -> Resul
         kubeconfig::write(&path, name, &access)?;
         known.push((name.clone(), access, path));
     }
-    Ok(Running { address, tenants: known, jobs, data })
+    Ok(Running { address, tenants: known, jobs, data, _store: opened })
 }
 
 fn prepare(data: &Path) -> Result<PathBuf> {

@@ -17,7 +17,9 @@ pub mod examples;
 pub mod golden;
 pub mod images;
 pub mod sim;
+pub mod spanner;
 pub mod verify;
+
 /// The build folder (`target/`), where everything that can be made again is kept.
 pub fn build_dir() -> Result<PathBuf> {
     // target/debug/x -> target; tests run from target/debug/deps
@@ -109,7 +111,9 @@ pub fn cella() -> Result<PathBuf> {
     // With the package of this very command, which is built already: so every crate is compiled once, with the same
     // features, instead of once for each of the two.
     let ours = ["--package", "cli", "--bin", "cella", "--package", env!("CARGO_PKG_NAME"), "--bin", "x"];
-    cargo(&[&["build", "--quiet"][..], &ours].concat(), &[])?;
+    // Without Spanner when nobody here needs it: it makes the build a good deal longer.
+    let features: &[&str] = if spanner::HERE { &["--features", "integration/spanner"] } else { &[] };
+    cargo(&[&["build", "--quiet"][..], &ours, features].concat(), &[])?;
     // Static, so that it runs inside any image; a target folder of its own, so that the flag does not make
     // everything else be compiled again.
     let static_dir = target.join("static");

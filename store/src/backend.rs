@@ -69,6 +69,43 @@ pub enum Table {
     Resolved,
     /// A volume; partition `tenant`, key claim uid.
     Volume,
+    /// Which Home a tenant lives in, see [`crate::directory`]; in the global database only.
+    Directory,
+}
+
+impl Table {
+    /// Every kind.
+    pub const ALL: &'static [Self] = &[
+        Self::Object,
+        Self::Due,
+        Self::Attempt,
+        Self::Machine,
+        Self::Cell,
+        Self::Tenant,
+        Self::Resolved,
+        Self::Volume,
+        Self::Directory,
+    ];
+
+    /// Its number in stored rows. Never changed.
+    pub fn number(self) -> i64 {
+        match self {
+            Self::Object => 1,
+            Self::Due => 2,
+            Self::Attempt => 3,
+            Self::Machine => 4,
+            Self::Cell => 5,
+            Self::Tenant => 6,
+            Self::Resolved => 7,
+            Self::Volume => 8,
+            Self::Directory => 9,
+        }
+    }
+
+    /// The kind with this number.
+    pub fn of_number(number: i64) -> Option<Self> {
+        Self::ALL.iter().copied().find(|table| table.number() == number)
+    }
 }
 
 /// Where a row is.

@@ -47,4 +47,13 @@ impl Bells {
             waiting.remove(&key);
         }
     }
+
+    /// Wakes everybody: what was written meanwhile is not known.
+    pub fn ring_all(&self) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.retain(|_, list| {
+            list.retain(|notify| notify.upgrade().inspect(|n| n.notify_one()).is_some());
+            !list.is_empty()
+        });
+    }
 }

@@ -8,15 +8,18 @@
 //! **Read in this order:** [`backend`] (the contract), [`object`] (how API objects are kept), [`records`], [`cell`].
 
 pub mod backend;
-mod bells;
+pub mod bells;
 pub mod cell;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 pub mod counted;
+pub mod directory;
 pub mod embedded;
 pub mod fault;
+pub mod homes;
 pub mod memory;
 pub mod object;
 pub mod records;
+pub mod slow;
 pub mod tenant;
 pub mod vault;

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use base::host::{BoxFuture, Clock};
 use bytes::Bytes;
@@ -21,6 +22,9 @@ const KEEP_US: i64 = 300_000_000;
 /// A back end in memory.
 pub struct Memory {
     clock: Arc<dyn Clock>,
+    /// `Some`: commit times are multiples of so many µs, and those of transactions that have nothing in common may be
+    /// equal, as Spanner's may.
+    grain_us: Option<i64>,
     state: Mutex<State>,
     bells: Arc<Bells>,
 }
@@ -33,6 +37,10 @@ struct State {
     counters: BTreeMap<String, i64>,
     requests: BTreeMap<RequestId, (i64, Option<Committed>)>,
     last_us: i64,
+    /// Nothing may commit at or below this any more: somebody has read there.
+    read_us: i64,
+    /// The last commit of each tenant's objects, where that is not everybody's.
+    tenants: BTreeMap<String, i64>,
     floor: Revision,
 }
 
@@ -45,7 +53,14 @@ struct Stored {
 impl Memory {
     /// An empty store.
     pub fn new(clock: Arc<dyn Clock>) -> Arc<Self> {
-        Arc::new(Self { clock, state: Mutex::default(), bells: Arc::default() })
+        Arc::new(Self { clock, grain_us: None, state: Mutex::default(), bells: Arc::default() })
+    }
+
+    /// An empty store that keeps to what is promised of revisions and to no more: those of different tenants are equal
+    /// whenever nothing forbids it.
+    pub fn loose(clock: Arc<dyn Clock>, grain: Duration) -> Arc<Self> {
+        let grain_us = i64::try_from(grain.as_micros()).ok().filter(|us| *us > 0);
+        Arc::new(Self { clock, grain_us, state: Mutex::default(), bells: Arc::default() })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -61,8 +76,14 @@ impl Memory {
             None => {}
         }
         state.check(&txn.ops)?;
-        let micros = self.clock.utc().0.max(state.last_us + 1);
-        state.last_us = micros;
+        let micros = match self.grain_us {
+            None => self.clock.utc().0.max(state.last_us + 1),
+            Some(grain) => state.earliest(&txn.ops).max(self.clock.utc().0 / grain * grain),
+        };
+        state.last_us = state.last_us.max(micros);
+        for tenant in tenants(&txn.ops) {
+            state.tenants.insert(tenant.to_owned(), micros);
+        }
         let revisions = state.apply(micros, &txn.ops);
         let committed = Committed { revisions };
         state.requests.insert(txn.id, (micros, Some(committed.clone())));
@@ -81,6 +102,7 @@ impl Memory {
             At::Latest => {
                 // Reading is also a moment: nothing may commit at or below it afterwards.
                 state.last_us = state.last_us.max(self.clock.utc().0);
+                state.read_us = state.last_us;
                 Revision(state.last_us * 1000).end_of_moment()
             }
             At::Exact(revision) if revision < state.floor => return Err(ReadError::Expired),
@@ -96,6 +118,7 @@ impl Memory {
             return Err(ReadError::Expired);
         }
         state.last_us = state.last_us.max(self.clock.utc().0);
+        state.read_us = state.last_us;
         let moment = Revision(state.last_us * 1000).end_of_moment();
         let log = state.log.get(scope).map_or(&[][..], Vec::as_slice);
         let start = log.partition_point(|change| change.revision <= after);
@@ -106,7 +129,30 @@ impl Memory {
     }
 }
 
+/// Tenants whose objects are written.
+fn tenants(ops: &[Op]) -> impl Iterator<Item = &str> {
+    ops.iter().filter_map(|op| match op {
+        Op::Put { key, .. } | Op::Delete { key, .. } if key.table == Table::Object => {
+            key.partition.split('/').next()
+        }
+        Op::Put { .. } | Op::Delete { .. } | Op::Check { .. } | Op::Add { .. } => None,
+    })
+}
+
 impl State {
+    /// The earliest time at which a transaction of these parts may commit: after what was read, after the last one of
+    /// the same tenants, and after the last one that wrote a row that it looks at.
+    fn earliest(&self, ops: &[Op]) -> i64 {
+        let rows = ops.iter().filter_map(|op| match op {
+            Op::Put { key, .. } | Op::Delete { key, .. } | Op::Check { key, .. } => {
+                Some(self.rows.get(key)?.last()?.0.micros())
+            }
+            Op::Add { .. } => None,
+        });
+        let tenants = tenants(ops).filter_map(|tenant| self.tenants.get(tenant).copied());
+        rows.chain(tenants).chain([self.read_us]).max().unwrap_or(0) + 1
+    }
+
     fn current(&self, key: &RowKey) -> Option<Row> {
         let (revision, stored) = self.rows.get(key)?.last()?;
         stored.as_ref().map(|s| row(key, *revision, s))
@@ -305,3 +351,6 @@ impl Backend for Memory {
         Box::pin(async move { Ok(self.state().counters.get(&name).copied().unwrap_or(0)) })
     }
 }
+
+#[cfg(test)]
+mod tests;

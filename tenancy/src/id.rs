@@ -48,6 +48,10 @@ name! {
     RegionId
 }
 name! {
+    /// A Home: the database that holds a tenant. `global`, or a jurisdiction's, for example `eu`.
+    HomeId
+}
+name! {
     /// A cell: one failure domain of compute in a region; belongs to exactly one Home.
     CellId
 }

@@ -38,6 +38,9 @@ enum Command {
     Bench {
         /// Which measurement.
         name: String,
+        /// Which store, as for `cella up`: `embedded`, `spanner-emulator`.
+        #[arg(long)]
+        store: Option<String>,
     },
     /// Containers by the low-level runtime alone: a part of `bench steps`.
     #[command(hide = true)]
@@ -69,8 +72,26 @@ enum Command {
     },
 }
 
+impl Command {
+    /// Whether it cannot be done without the Spanner back end.
+    fn needs_spanner(&self) -> bool {
+        match self {
+            Self::Conformance => true,
+            Self::Bench { store, .. } => store.as_deref().is_some_and(|store| store.starts_with("spanner")),
+            _ => false,
+        }
+    }
+}
+
 fn main() -> ExitCode {
-    let result = match Arguments::parse().command {
+    let command = Arguments::parse().command;
+    if command.needs_spanner() && !commands::spanner::HERE {
+        return commands::spanner::again_with_it().unwrap_or_else(|error| {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        });
+    }
+    let result = match command {
         Command::Images => commands::images::run().map(|()| true),
         Command::Demo { files } => commands::demo::run(&files),
         Command::Verify => commands::verify::run(),
@@ -78,7 +99,7 @@ fn main() -> ExitCode {
             commands::golden::run(&dir.unwrap_or_else(|| commands::shared().join("golden")), group.as_deref())
         }
         Command::Clients => commands::clients::run(),
-        Command::Bench { name } => commands::bench::run(&name),
+        Command::Bench { name, store } => commands::bench::run(&name, store.as_deref()),
         Command::Raw { containers, images } => {
             commands::bench::raw::measure(&containers, &images).map(|()| true)
         }

@@ -1,18 +1,25 @@
 //! `cargo x conformance`: every back end, plain and misbehaving, against everything that the contract promises.
 
+use std::path::Path;
+
 use anyhow::Result;
 use base::host::Host;
 use store::backend::Store;
 use store::conformance::{Subject, cases};
 use store::fault::{Faults, Faulty};
 
+use super::spanner;
+
+/// Revisions of the model are equal as often as they may be.
+const GRAIN: std::time::Duration = std::time::Duration::from_millis(2);
+
 /// Puts every back end through every case.
 pub fn run() -> Result<bool> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let (mut passed, mut total) = (0, 0);
-    for back_end in ["memory", "embedded"] {
+    for back_end in ["memory", "embedded", "spanner"] {
         for (mode, faults) in [("plain", None), ("faulty", Some(Faults::MANY))] {
-            let (good, all) = runtime.block_on(put_through(back_end, faults))?;
+            let (good, all) = runtime.block_on(put_through(back_end, mode, faults))?;
             println!("{back_end:<10} {mode:<8} {good}/{all}");
             (passed, total) = (passed + good, total + all);
         }
@@ -21,12 +28,13 @@ pub fn run() -> Result<bool> {
     Ok(passed == total)
 }
 
-async fn put_through(back_end: &str, faults: Option<Faults>) -> Result<(usize, usize)> {
+async fn put_through(back_end: &str, mode: &str, faults: Option<Faults>) -> Result<(usize, usize)> {
     let (host, jobs) = base::real::host();
     let folder = tempfile::tempdir()?;
-    let inner = open(back_end, folder.path(), &host)?;
-    let store: Store = match faults {
-        Some(faults) => Faulty::new(inner, host.clone(), faults),
+    let (inner, _keeps) = open(back_end, mode, folder.path(), &host).await?;
+    let faulty = faults.map(|faults| Faulty::new(inner.clone(), host.clone(), faults));
+    let store: Store = match &faulty {
+        Some(faulty) => faulty.clone(),
         None => inner,
     };
     let subject = Subject { store, host, bells_are_sure: faults.is_none() };
@@ -38,13 +46,28 @@ async fn put_through(back_end: &str, faults: Option<Faults>) -> Result<(usize, u
             Err(why) => println!("{back_end}: {}: {why}", case.name),
         }
     }
+    if let Some(faulty) = faulty {
+        let counts: Vec<_> = faulty.counts().map(|(fault, count)| format!("{fault:?} {count}")).collect();
+        println!("{back_end:<10} what went wrong: {}", counts.join(", "));
+    }
     jobs.shutdown(std::time::Duration::from_secs(5)).await;
     Ok((good, all))
 }
 
-fn open(back_end: &str, folder: &std::path::Path, host: &Host) -> Result<Store> {
+/// A fresh store, and what must live as long.
+async fn open(
+    back_end: &str,
+    mode: &str,
+    folder: &Path,
+    host: &Host,
+) -> Result<(Store, Option<spanner::Database>)> {
     Ok(match back_end {
-        "memory" => store::memory::Memory::new(host.clock.clone()),
-        _ => store::embedded::open(folder, host)?,
+        "memory" if mode == "faulty" => (store::memory::Memory::loose(host.clock.clone(), GRAIN), None),
+        "memory" => (store::memory::Memory::new(host.clock.clone()), None),
+        "embedded" => (store::embedded::open(folder, host)?, None),
+        _ => {
+            let database = spanner::Database::fresh(host).await?;
+            (database.store.clone(), Some(database))
+        }
     })
 }

@@ -9,6 +9,8 @@ pub(super) const CASES: &[Case] = &[
     case!("revisions of one tenant grow together, over all kinds", grow),
     case!("the changes of a transaction have ordinals in its order", ordinals),
     case!("the log says what was created, updated and deleted, with the bodies it was given", told),
+    case!("what a transaction does to one object twice is logged twice, in order", twice),
+    case!("a transaction may have 512 parts, all of one moment", many),
     case!("only objects are logged", only_objects),
     case!("changes come in pages, and progress never skips", pages),
     case!("a tail beside many writers sees every change once, in order", tail),
@@ -66,6 +68,30 @@ async fn told(s: &Subject) -> Verdict {
     // What a deleted row was before may come along.
     let last: Vec<_> = last.iter().map(|c| (c.0.clone(), c.2.clone())).collect();
     same("deleted, and nothing for the delete of nothing", last, vec![(ChangeKind::Deleted, b"4".to_vec())])
+}
+
+async fn twice(s: &Subject) -> Verdict {
+    let (a, b) = (object("twice", "tasks", "a"), object("twice", "tasks", "b"));
+    s.done(vec![put(&b, Pre::Absent, "0")]).await?;
+    let delete = |key: &RowKey| Op::Delete { key: key.clone(), pre: Pre::Any, last: None };
+    let ops = vec![put(&a, Pre::Absent, "1"), put(&a, Pre::Any, "2"), delete(&b), put(&b, Pre::Any, "3")];
+    let done = s.done(ops).await?;
+    let changes = s.changes("twice/tasks", Revision(done.revisions[0].0 - 1), 10).await?.ok_or("expired")?;
+    let told: Vec<_> = changes.changes.iter().map(|c| (c.kind.clone(), c.revision)).collect();
+    let kinds = [ChangeKind::Created, ChangeKind::Updated, ChangeKind::Deleted, ChangeKind::Created];
+    same("the log", told, kinds.into_iter().zip(done.revisions).collect())?;
+    let rows = [s.row(&a).await?, s.row(&b).await?].map(|row| row.map(|r| r.body));
+    same("the rows", rows, [Some("2".into()), Some("3".into())])
+}
+
+async fn many(s: &Subject) -> Verdict {
+    let key = |n: i64| object("many", "tasks", &format!("n{n:03}"));
+    let done = s.done((0..Revision::ORDINALS).map(|n| put(&key(n), Pre::Absent, n.to_string())).collect()).await?;
+    let first = done.revisions[0];
+    let wanted: Vec<_> = (0..Revision::ORDINALS).map(|n| Revision::at(first.micros(), n)).collect();
+    same("the revisions", &done.revisions, &wanted)?;
+    let changes = s.changes("many/tasks", Revision(0), 1000).await?.ok_or("expired")?.changes;
+    same("the log", changes.iter().map(|c| c.revision).collect::<Vec<_>>(), wanted)
 }
 
 async fn only_objects(s: &Subject) -> Verdict {
@@ -138,7 +164,13 @@ async fn tail(s: &Subject) -> Verdict {
 
 async fn bell(s: &Subject) -> Verdict {
     for (table, partition) in
-        [(Table::Object, "bell/tasks"), (Table::Due, "bell-cell/0"), (Table::Machine, "bell-cell")]
+        [
+            (Table::Object, "bell/tasks"),
+            (Table::Due, "bell-cell/0"),
+            (Table::Attempt, "bell"),
+            (Table::Machine, "bell-cell"),
+            (Table::Cell, "cells"),
+        ]
     {
         let mut bell = s.store.bell(table, partition);
         s.done(vec![put(&RowKey::new(table, partition, "a"), Pre::Any, "1")]).await?;

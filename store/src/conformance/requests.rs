@@ -8,6 +8,7 @@ pub(super) const CASES: &[Case] = &[
     case!("what was committed is settled as committed", committed),
     case!("what was settled as never cannot commit any more, and is no conflict", never),
     case!("a request that was refused can be asked again", refused),
+    case!("of a commit and its being settled at the same time one wins, for good", raced),
 ];
 
 /// Sends the very same transaction until there is an answer.
@@ -59,4 +60,26 @@ async fn refused(s: &Subject) -> Verdict {
     holds("refused", matches!(sent(s, &txn).await?, Err(TxnError::Conflict { .. })))?;
     s.done(vec![put(&key, Pre::Absent, "0")]).await?;
     holds("asked again", sent(s, &txn).await?.is_ok())
+}
+
+async fn raced(s: &Subject) -> Verdict {
+    for n in 0..12 {
+        let key = object("raced", "tasks", &format!("n{n}"));
+        let txn =
+            Txn { id: RequestId(s.host.id()), name: "conformance", ops: vec![put(&key, Pre::Absent, "1")] };
+        let (id, writer) = (txn.id, s.clone());
+        let (tell, told) = tokio::sync::oneshot::channel();
+        s.host.spawn("writer", async move { drop(tell.send(writer.store.txn(txn).await)) });
+        let settled = s.settle(id).await?;
+        let answered = told.await.map_err(|_| "the writer has died")?;
+        let row = s.row(&key).await?;
+        match (&settled, &answered) {
+            (Settled::Committed(done), Ok(heard)) => same("what the writer heard", heard, done)?,
+            (Settled::Committed(_), Err(TxnError::Unknown)) | (Settled::Never, Err(_)) => {}
+            other => return Err(format!("settled and answered: {other:?}")),
+        }
+        same("the row is there", row.is_some(), matches!(settled, Settled::Committed(_)))?;
+        same("settled again", s.settle(id).await?, settled)?;
+    }
+    Ok(())
 }

@@ -16,6 +16,7 @@ pub(super) const CASES: &[Case] = &[
     case!("an older moment is read as it was, or not at all", older),
     case!("increments by compare-and-set lose nothing", increments),
     case!("a counter keeps its bounds, and refuses the whole transaction", counters),
+    case!("clients that share a bounded counter never exceed it, and use it up", bounded),
     case!("a body of one MiB with any bytes comes back", large),
     case!("due rows coalesce and are found earliest first", due),
 ];
@@ -116,6 +117,7 @@ async fn scanned(s: &Subject) -> Verdict {
     same("exactly the limit", names(scan("", "", 6)).await?, (all.clone(), false))?;
     same("below the limit", names(scan("", "", 5)).await?, (all[..5].to_vec(), true))?;
     same("bounds", names(scan("a/", "c", 100)).await?, (all[1..4].to_vec(), false))?;
+    same("behind a key", names(scan("a\u{0}", "", 2)).await?, (all[1..3].to_vec(), true))?;
     same("nothing", names(scan("x", "", 100)).await?, (Vec::new(), false))
 }
 
@@ -226,6 +228,30 @@ async fn counters(s: &Subject) -> Verdict {
     });
     s.together(clients).await?;
     same("the sum", s.counter(name).await?, 30)
+}
+
+async fn bounded(s: &Subject) -> Verdict {
+    const MAX: i64 = 20;
+    let name = "bounded/runs/0";
+    let clients = (0..4).map(|client| {
+        let s = s.clone();
+        async move {
+            for n in 0..8 {
+                let key = object("bounded", "tasks", &format!("c{client}-{n}"));
+                let add = Op::Add { counter: name.into(), delta: 1, max: Some(MAX) };
+                match s.commit(vec![add, put(&key, Pre::Absent, "1")]).await? {
+                    Ok(_) | Err(Refused::Limit { op: 0 }) => {}
+                    Err(other) => return Err(format!("{other:?}")),
+                }
+            }
+            Ok(())
+        }
+    });
+    s.together(clients).await?;
+    same("the counter", s.counter(name).await?, MAX)?;
+    let (table, partition, from, to) = (Table::Object, "bounded/tasks".into(), String::new(), String::new());
+    let rows = s.rows(Read::Scan { table, partition, from, to, limit: 100 }).await?.rows;
+    same("the rows that were let in", rows.len(), MAX as usize)
 }
 
 async fn large(s: &Subject) -> Verdict {

@@ -41,6 +41,14 @@ async fn memory_keeps_every_promise_when_it_misbehaves() {
     all(memory, Some(Faults::MANY)).await;
 }
 
+/// Revisions of different tenants are equal whenever they may be.
+#[tokio::test(flavor = "multi_thread")]
+async fn memory_keeps_every_promise_when_revisions_are_equal() {
+    let loose = |host: &Host| -> Store { Memory::loose(host.clock.clone(), Duration::from_millis(2)) };
+    all(loose, None).await;
+    all(loose, Some(Faults::MANY)).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn embedded_keeps_every_promise() {
     all(embedded(tempfile::tempdir().unwrap().path()), None).await;

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, params};
 use tokio::sync::oneshot;
 
-use super::schema::{connect, meta, number, table};
+use super::schema::{connect, meta};
 use crate::backend::{
     At, Change, ChangeKind, Changes, Read, ReadError, Revision, Row, RowKey, Rows, Snapshot, Table,
 };
@@ -187,7 +187,7 @@ fn end(connection: &Connection) -> Outcome<()> {
 
 fn row(r: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
     let number: i64 = r.get(0)?;
-    let table = table(number).unwrap_or(Table::Object);
+    let table = Table::of_number(number).unwrap_or(Table::Object);
     let (partition, key): (String, String) = (r.get(1)?, r.get(2)?);
     let body: Vec<u8> = r.get(5)?;
     let key = RowKey { table, partition, key };
@@ -201,7 +201,7 @@ fn one(connection: &Connection, read: &Read) -> Outcome<Rows> {
         Read::Get(key) => {
             let sql = format!("SELECT {COLUMNS} FROM rows WHERE tbl = ?1 AND part = ?2 AND key = ?3");
             let mut find = connection.prepare_cached(&sql)?;
-            let found = find.query_row(params![number(key.table), key.partition, key.key], row).optional()?;
+            let found = find.query_row(params![key.table.number(), key.partition, key.key], row).optional()?;
             Ok(Rows { rows: found.into_iter().collect(), more: false })
         }
         Read::Scan { table, partition, from, to, limit } => {
@@ -211,7 +211,7 @@ fn one(connection: &Connection, read: &Read) -> Outcome<Rows> {
             );
             let wanted = i64::try_from(*limit).unwrap_or(i64::MAX).saturating_add(1);
             let mut scan = connection.prepare_cached(&sql)?;
-            let found = scan.query_map(params![number(*table), partition, from, to, wanted], row)?;
+            let found = scan.query_map(params![table.number(), partition, from, to, wanted], row)?;
             let mut rows = found.collect::<Outcome<Vec<_>>>()?;
             let more = rows.len() > *limit;
             rows.truncate(*limit);
@@ -225,7 +225,7 @@ fn one(connection: &Connection, read: &Read) -> Outcome<Rows> {
             );
             let (from, to) = (format!("{tenant}/"), format!("{tenant}0"));
             let mut find = connection.prepare_cached(&sql)?;
-            let found = find.query_map(params![owner, number(Table::Object), from, to], row)?;
+            let found = find.query_map(params![owner, Table::Object.number(), from, to], row)?;
             Ok(Rows { rows: found.collect::<Outcome<Vec<_>>>()?, more: false })
         }
     }

@@ -121,34 +121,3 @@ fn checkpoint(connection: &Connection, mode: &str) -> bool {
     let busy = connection.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |r| r.get::<_, i64>(0));
     busy == Ok(0)
 }
-
-/// Number of a table in the file. Never changed: it is stored.
-pub(super) fn number(table: crate::backend::Table) -> i64 {
-    use crate::backend::Table;
-    match table {
-        Table::Object => 1,
-        Table::Due => 2,
-        Table::Attempt => 3,
-        Table::Machine => 4,
-        Table::Cell => 5,
-        Table::Tenant => 6,
-        Table::Resolved => 7,
-        Table::Volume => 8,
-    }
-}
-
-/// The table of a number.
-pub(super) fn table(number: i64) -> Option<crate::backend::Table> {
-    use crate::backend::Table;
-    let all = [
-        Table::Object,
-        Table::Due,
-        Table::Attempt,
-        Table::Machine,
-        Table::Cell,
-        Table::Tenant,
-        Table::Resolved,
-        Table::Volume,
-    ];
-    all.into_iter().find(|t| self::number(*t) == number)
-}

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
 use tokio::sync::oneshot;
 
-use super::schema::{meta, number};
+use super::schema::meta;
 use crate::backend::{
     Committed, Op, Pre, ReadError, RequestId, Revision, Row, RowKey, Settled, Table, Txn, TxnError,
 };
@@ -206,7 +206,7 @@ impl Writer {
     fn row(&self, key: &RowKey) -> rusqlite::Result<Option<Row>> {
         let sql = "SELECT rev, owner, body FROM rows WHERE tbl = ?1 AND part = ?2 AND key = ?3";
         let mut find = self.connection.prepare_cached(sql)?;
-        find.query_row(params![number(key.table), key.partition, key.key], |r| {
+        find.query_row(params![key.table.number(), key.partition, key.key], |r| {
             let body: Vec<u8> = r.get(2)?;
             Ok(Row {
                 key: key.clone(),
@@ -237,7 +237,7 @@ impl Writer {
                     if let Some(there) = self.row(key)? {
                         let sql = "DELETE FROM rows WHERE tbl = ?1 AND part = ?2 AND key = ?3";
                         let mut delete = self.connection.prepare_cached(sql)?;
-                        delete.execute(params![number(key.table), key.partition, key.key])?;
+                        delete.execute(params![key.table.number(), key.partition, key.key])?;
                         if key.table == Table::Object {
                             let body = last.as_ref().unwrap_or(&there.body);
                             self.log(key, revision, 2, body, Some(&there.body))?;
@@ -260,7 +260,7 @@ impl Writer {
 
     fn exists(&self, key: &RowKey) -> rusqlite::Result<bool> {
         let sql = "SELECT 1 FROM rows WHERE tbl = ?1 AND part = ?2 AND key = ?3";
-        self.connection.prepare_cached(sql)?.exists(params![number(key.table), key.partition, key.key])
+        self.connection.prepare_cached(sql)?.exists(params![key.table.number(), key.partition, key.key])
     }
 
     fn put(
@@ -273,7 +273,7 @@ impl Writer {
         let sql = "INSERT INTO rows (tbl, part, key, rev, owner, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
             ON CONFLICT (tbl, part, key) DO UPDATE SET rev = ?4, owner = ?5, body = ?6";
         let mut put = self.connection.prepare_cached(sql)?;
-        put.execute(params![number(key.table), key.partition, key.key, revision.0, owner, body])?;
+        put.execute(params![key.table.number(), key.partition, key.key, revision.0, owner, body])?;
         Ok(())
     }
 

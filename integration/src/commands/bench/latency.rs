@@ -12,8 +12,34 @@ const WARM: usize = 3;
 const ROUNDS: usize = 40;
 const FEW: usize = 10;
 
-/// A one-step TaskRun: to its first log byte, and to its end as a watcher sees it.
+/// By how much every commit is made longer in the second part of `start`.
+const LONGER_MS: f64 = 100.0;
+
+/// A one-step TaskRun: to its first log byte, and to its end as a watcher sees it. Then the same with every commit
+/// 100 ms longer: how much later the first byte comes says how many commits stand one behind another before it.
 pub async fn start(options: &Options) -> Result<String> {
+    let mut plain = started(options).await?;
+    let mut slow = options.clone();
+    slow.arguments.extend(["--commit-delay-ms".to_owned(), LONGER_MS.to_string()]);
+    let mut slow = started(&slow).await?;
+    let (first, later) = (quantile(&mut plain.first, 0.5), quantile(&mut slow.first, 0.5));
+    Ok(format!(
+        "first_byte_p50_ms={first:.1} first_byte_p99_ms={:.1} done_p50_ms={:.1} commits={:.1} first_byte_slow_p50_ms={later:.1} commits_in_a_row={:.1}",
+        quantile(&mut plain.first, 0.99),
+        quantile(&mut plain.done, 0.5),
+        plain.commits,
+        (later - first) / LONGER_MS,
+    ))
+}
+
+/// What was measured of `start`, ms.
+struct Started {
+    first: Vec<f64>,
+    done: Vec<f64>,
+    commits: f64,
+}
+
+async fn started(options: &Options) -> Result<Started> {
     let bench = Bench::new(options).await?;
     let (mut first, mut done) = (Vec::new(), Vec::new());
     let before = commits(&bench).await?;
@@ -33,12 +59,7 @@ pub async fn start(options: &Options) -> Result<String> {
     // What follows the end (the machine's row) is counted too.
     bench.host.clock.sleep(std::time::Duration::from_millis(500)).await;
     let commits = (commits(&bench).await? - before) / (WARM + ROUNDS) as f64;
-    Ok(format!(
-        "first_byte_p50_ms={:.1} first_byte_p99_ms={:.1} done_p50_ms={:.1} commits={commits:.1}",
-        quantile(&mut first, 0.5),
-        quantile(&mut first, 0.99),
-        quantile(&mut done, 0.5),
-    ))
+    Ok(Started { first, done, commits })
 }
 
 /// Commits of the server so far, heartbeats left out.
