@@ -12,6 +12,7 @@ use store::tenant::{Namespace, Surroundings};
 use tekton::api::config::TenantConfig;
 use tekton::api::{decode, defaults, validate};
 use tenancy::placement::{self, CellView, Request};
+use tenancy::residency::Residency;
 
 use crate::app::Admission;
 use crate::objects::At;
@@ -160,14 +161,16 @@ pub(crate) fn place(
         .flatten()
         .filter_map(|(k, v)| Some((k.clone(), v.as_str()?.to_owned())))
         .collect();
-    let residency = around.tenant.as_ref().map(|t| t.residency.clone()).unwrap_or_default();
+    let tenant = around.tenant.as_ref().map(|t| t.residency.clone()).unwrap_or_default();
     let refuse = |message: String| {
         let kind = at.target.kind;
         let mut status = Status::failure(Reason::BadRequest, message);
         status.details = Status::not_found(kind.group, kind.plural, meta::name(object)).details;
         status
     };
-    let mut request = Request::parse(&annotations, residency).map_err(|e| refuse(e.to_string()))?;
+    let namespace = around.residency.as_ref().map_err(|e| refuse(format!("the run's namespace: {e}")))?;
+    let mut request = Request::parse(&annotations, Residency::from(tenant).and(namespace))
+        .map_err(|e| refuse(e.to_string()))?;
     request.volume = volume;
     let cells: Vec<_> = around
         .cells

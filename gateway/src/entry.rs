@@ -15,6 +15,7 @@ use tracing::Instrument;
 
 use crate::answer::{self, Outcome, Refused};
 use crate::app::App;
+use crate::homes::{Homes, Way};
 use crate::route::{self, Objects, Route};
 use crate::{authn, info, metrics, objects, reviews, watch};
 
@@ -60,10 +61,23 @@ impl Ask {
 
 /// The gateway as a service.
 pub fn router(app: Arc<App>) -> Router {
-    Router::new().fallback(enter).with_state(app)
+    Router::new().fallback(enter).with_state(Door { app, homes: None })
 }
 
-async fn enter(State(app): State<Arc<App>>, request: Request<Body>) -> Response<Body> {
+/// A gateway of several Homes as a service. `front` answers what concerns no tenant.
+pub fn router_of_homes(front: Arc<App>, homes: Arc<Homes>) -> Router {
+    Router::new().fallback(enter).with_state(Door { app: front, homes: Some(homes) })
+}
+
+/// What stands behind the router.
+#[derive(Clone)]
+struct Door {
+    app: Arc<App>,
+    homes: Option<Arc<Homes>>,
+}
+
+async fn enter(State(door): State<Door>, request: Request<Body>) -> Response<Body> {
+    let app = &door.app;
     let began = app.host.clock.mono();
     let audit = app.host.uuid();
     let path = request.uri().path().to_owned();
@@ -71,7 +85,7 @@ async fn enter(State(app): State<Arc<App>>, request: Request<Body>) -> Response<
     let route = route::parse(rest);
     let (verb, resource) = label(request.method(), &route, request.uri().query().unwrap_or(""));
     let span = tracing::debug_span!("request", verb, resource, audit);
-    let outcome = serve(&app, named.map(str::to_owned), route, request).instrument(span).await;
+    let outcome = serve(&door, named.map(str::to_owned), route, request).instrument(span).await;
     let mut response = outcome.unwrap_or_else(|status| answer::refusal(&status));
     let headers = response.headers_mut();
     let caching = headers.entry(header::CACHE_CONTROL);
@@ -112,7 +126,8 @@ pub fn verb(method: &Method, objects: &Objects, watching: bool) -> Option<Verb> 
     })
 }
 
-async fn serve(app: &Arc<App>, named: Option<String>, route: Route, request: Request<Body>) -> Outcome {
+async fn serve(door: &Door, named: Option<String>, route: Route, request: Request<Body>) -> Outcome {
+    let app = &door.app;
     match route {
         Route::Health => return info::health(app).await,
         Route::Metrics => {
@@ -130,6 +145,14 @@ async fn serve(app: &Arc<App>, named: Option<String>, route: Route, request: Req
     if named.as_deref().is_some_and(|tenant| tenant != caller.tenant.as_str()) {
         return Err(Box::new(Status::no_such_path()));
     }
+    let way = match &door.homes {
+        Some(homes) => homes.way(&caller.tenant, &parts.uri).await?,
+        None => Way::Here(app.clone()),
+    };
+    let app = &match way {
+        Way::Here(app) => app,
+        Way::Elsewhere(outcome) => return outcome,
+    };
     let body = read_body(app, body).await?;
     let params = Params::parse(parts.uri.query().unwrap_or(""));
     let prefix = named.map_or_else(String::new, |tenant| format!("/clusters/{tenant}"));

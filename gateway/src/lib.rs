@@ -5,7 +5,7 @@
 //! **Invariants:** the tenant comes from the credential, never from the path; nothing is read or decoded before
 //! the caller is known; every route has a rule; one write per request, and never a wait for a cell on the way
 //! to it; every refusal is a Kubernetes `Status`.
-//! **Read in this order:** [`entry`] (a request's way in), [`route`], [`authn`], [`objects`] with [`admit`],
+//! **Read in this order:** [`entry`] (a request's way in), [`route`], [`authn`], [`homes`], [`objects`] with [`admit`],
 //! [`watch`], [`logs`], [`info`], [`reviews`].
 
 pub mod admit;
@@ -15,6 +15,7 @@ pub mod authn;
 pub mod entry;
 #[cfg(any(test, feature = "golden"))]
 pub mod golden;
+pub mod homes;
 pub mod info;
 pub mod logs;
 pub mod metrics;
@@ -25,4 +26,4 @@ mod trace;
 pub mod watch;
 
 pub use app::{Admission, App, Parts};
-pub use entry::router;
+pub use entry::{router, router_of_homes};

@@ -9,9 +9,7 @@ use base::host::Host;
 use serde::{Deserialize, Serialize};
 use tenancy::id::{HomeId, TenantId};
 
-use crate::backend::{
-    At, Op, Pre, Read, ReadError, RequestId, RowKey, Settled, Store, Table, Txn, TxnError,
-};
+use crate::backend::{At, Op, Pre, Read, ReadError, RequestId, RowKey, Settled, Store, Table, Txn, TxnError};
 use crate::records::{decode, encode};
 
 /// Longest issuer, audience or host.

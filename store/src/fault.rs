@@ -238,11 +238,7 @@ impl Backend for Faulty {
     }
 
     fn bell(&self, table: Table, partition: &str) -> Box<dyn Bell> {
-        Box::new(FaultyBell {
-            inner: self.inner.bell(table, partition),
-            way: self.way.clone(),
-            again: false,
-        })
+        Box::new(FaultyBell { inner: self.inner.bell(table, partition), way: self.way.clone(), again: false })
     }
 
     fn trim(&self, micros: i64) -> BoxFuture<'_, Result<(), ReadError>> {

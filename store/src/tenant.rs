@@ -23,7 +23,7 @@ use crate::object::{self, ObjectKey, scope};
 use crate::records::{cell, due};
 
 pub use found::{TEKTON, found};
-pub use surroundings::{Namespace, Surroundings};
+pub use surroundings::{Namespace, Surroundings, residency};
 
 const SETTLE_PAUSE: Duration = Duration::from_millis(50);
 const SETTLE_TRIES: u32 = 100;

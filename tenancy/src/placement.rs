@@ -9,6 +9,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::residency::{BadResidency, Residency};
+
 /// Annotation: regions in order of preference, comma-separated.
 pub const REGIONS: &str = "cella.dev/regions";
 /// Annotation: `strict` (only those regions), `prefer` (those first; the default when regions are named), `any`.
@@ -34,8 +36,8 @@ pub struct Request {
     pub regions: Vec<String>,
     /// How binding they are.
     pub mode: Mode,
-    /// Regions that the tenant's residency allows; empty: all.
-    pub residency: Vec<String>,
+    /// Regions that tenant, namespace and run allow together.
+    pub residency: Residency,
     /// A claim of the run whose volume exists, and the cell that has it.
     pub volume: Option<(String, String)>,
 }
@@ -68,17 +70,24 @@ pub enum BadRequest {
         "annotation {REGIONS}: {0:?} is not the name of a region; write for example europe-west1,europe-west4"
     )]
     Region(String),
+    /// `cella.dev/residency` names something that is no region.
+    #[error(transparent)]
+    Residency(#[from] BadResidency),
     /// `strict` without regions.
     #[error("annotation {PLACEMENT}: strict needs annotation {REGIONS}")]
     StrictNowhere,
 }
 
 impl Request {
-    /// Reads the annotations of a run.
+    /// Reads the annotations of a run; `residency` is what its tenant and its namespace allow.
     ///
     /// # Errors
     /// Names the annotation, its value, and what would be right.
-    pub fn parse(annotations: &BTreeMap<String, String>, residency: Vec<String>) -> Result<Self, BadRequest> {
+    pub fn parse(
+        annotations: &BTreeMap<String, String>,
+        residency: impl Into<Residency>,
+    ) -> Result<Self, BadRequest> {
+        let residency = residency.into().and(&Residency::parse(annotations)?);
         let mut regions = Vec::new();
         for region in annotations.get(REGIONS).map_or("", String::as_str).split(',').map(str::trim) {
             if region.is_empty() {
@@ -103,7 +112,7 @@ impl Request {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Refusal {
-    /// The tenant's residency does not allow its region.
+    /// The residency of tenant, namespace and run does not allow its region.
     Residency,
     /// The run asks for other regions only.
     Region,
@@ -166,7 +175,10 @@ impl fmt::Display for Unplaceable {
             write!(f, ", and the volume of its claim {claim:?} is in cell {cell}, where it stays")?;
         }
         match self.possible.as_slice() {
-            [] => write!(f, "; there is no cell in a region that the tenant's residency allows"),
+            [] => write!(
+                f,
+                "; there is no cell in a region that the residency of tenant, namespace and run allows"
+            ),
             possible => write!(f, "; possible regions are {}", possible.join(", ")),
         }
     }
@@ -219,7 +231,7 @@ pub fn place(request: &Request, cells: &[CellView], now_us: i64, random: u64) ->
 }
 
 fn refusal(request: &Request, cell: &CellView, now_us: i64) -> Option<Refusal> {
-    if !request.residency.is_empty() && !request.residency.contains(&cell.region) {
+    if !request.residency.allows(&cell.region) {
         Some(Refusal::Residency)
     } else if request.mode == Mode::Strict && !request.regions.contains(&cell.region) {
         Some(Refusal::Region)

@@ -61,13 +61,14 @@ async fn open(
     folder: &Path,
     host: &Host,
 ) -> Result<(Store, Option<spanner::Database>)> {
-    Ok(match back_end {
-        "memory" if mode == "faulty" => (store::memory::Memory::loose(host.clock.clone(), GRAIN), None),
-        "memory" => (store::memory::Memory::new(host.clock.clone()), None),
-        "embedded" => (store::embedded::open(folder, host)?, None),
-        _ => {
-            let database = spanner::Database::fresh(host).await?;
-            (database.store.clone(), Some(database))
-        }
-    })
+    if back_end == "spanner" {
+        let database = spanner::Database::fresh(host).await?;
+        return Ok((database.store.clone(), Some(database)));
+    }
+    let store: Store = match (back_end, mode) {
+        ("memory", "faulty") => store::memory::Memory::loose(host.clock.clone(), GRAIN),
+        ("memory", _) => store::memory::Memory::new(host.clock.clone()),
+        _ => store::embedded::open(folder, host)?,
+    };
+    Ok((store, None))
 }

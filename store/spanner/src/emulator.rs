@@ -130,7 +130,8 @@ impl Emulator {
 
     /// Process ids of its two programs, the one that holds the data first: for stopping it and letting it go on.
     pub fn processes(&self) -> Vec<u32> {
-        let threads = std::fs::read_dir(format!("/proc/{}/task", self.gateway)).into_iter().flatten().flatten();
+        let threads =
+            std::fs::read_dir(format!("/proc/{}/task", self.gateway)).into_iter().flatten().flatten();
         let children = threads.filter_map(|t| std::fs::read_to_string(t.path().join("children")).ok());
         let children: Vec<_> = children.flat_map(|text| numbers(&text)).collect();
         children.into_iter().chain([self.gateway]).collect()

@@ -71,8 +71,7 @@ pub struct Spanner {
 /// # Errors
 /// [`OpenError`] says what is wrong with the database.
 pub async fn open(settings: &Settings, host: &Host) -> Result<Arc<Spanner>, OpenError> {
-    let unusable =
-        |why: String| OpenError::Unusable { database: settings.database.to_string(), why };
+    let unusable = |why: String| OpenError::Unusable { database: settings.database.to_string(), why };
     let clients = Arc::new(Clients::connect(settings, host).await.map_err(unusable)?);
     let found = schema::version(&clients).await.map_err(unusable)?;
     if found != schema::VERSION {

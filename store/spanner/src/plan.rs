@@ -114,7 +114,9 @@ impl Plan {
                 rang.insert(format!("{}:{}", key.table.number(), key.partition));
             }
         }
-        let changed = |name: &&String| self.ops.iter().any(|op| matches!(op, Op::Add { counter, .. } if counter == *name));
+        let changed = |name: &&String| {
+            self.ops.iter().any(|op| matches!(op, Op::Add { counter, .. } if counter == *name))
+        };
         for (name, value) in seen.counters.iter().filter(|(name, _)| changed(name)) {
             let counter = Mutation::new_insert_or_update_builder("Counters");
             out.mutations.push(counter.set("Name").to(name.as_str()).set("Value").to(*value).build());
@@ -208,9 +210,8 @@ fn log(key: &RowKey, ordinal: i64, kind: i64, body: &Bytes, prev: Option<&Bytes>
 
 /// Remembers a request: done, or given up. An insert: whoever comes second fails.
 pub(crate) fn request(id: RequestId, ordinals: Option<&[i64]>) -> Mutation {
-    let packed = ordinals.map(|ordinals| {
-        ordinals.iter().flat_map(|ord| (*ord as u16).to_be_bytes()).collect::<Vec<u8>>()
-    });
+    let packed = ordinals
+        .map(|ordinals| ordinals.iter().flat_map(|ord| (*ord as u16).to_be_bytes()).collect::<Vec<u8>>());
     let request = Mutation::new_insert_builder("Requests");
     request.set("Id").to(request_id(id)).set("Ts").to(COMMIT).set("Ords").to(packed).build()
 }

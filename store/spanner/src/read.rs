@@ -87,7 +87,8 @@ impl Moment {
 
     /// All single rows as one read, the others beside it.
     async fn read(&self, reads: &[Read]) -> SpannerResult<Vec<Rows>> {
-        let gets: Vec<_> = reads.iter().filter_map(|r| if let Read::Get(key) = r { Some(key) } else { None }).collect();
+        let gets: Vec<_> =
+            reads.iter().filter_map(|r| if let Read::Get(key) = r { Some(key) } else { None }).collect();
         let found = async {
             let mut found = BTreeMap::new();
             if !gets.is_empty() {

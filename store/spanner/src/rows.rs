@@ -43,7 +43,10 @@ pub(crate) fn record(mut row: SpannerRow) -> Result<Row> {
 }
 
 /// All rows of an answer.
-pub(crate) async fn all<T>(mut answer: ResultSet, decode: impl Fn(SpannerRow) -> Result<T>) -> Result<Vec<T>> {
+pub(crate) async fn all<T>(
+    mut answer: ResultSet,
+    decode: impl Fn(SpannerRow) -> Result<T>,
+) -> Result<Vec<T>> {
     let mut out = Vec::new();
     while let Some(row) = answer.next().await {
         out.push(decode(row?)?);

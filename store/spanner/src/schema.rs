@@ -170,7 +170,8 @@ async fn make_database(admin: &DatabaseAdmin, database: &Database) -> Result<boo
 }
 
 fn is_there(error: &Error) -> bool {
-    error.http_status_code() == Some(CONFLICT) || error.status().is_some_and(|s| s.code == Code::AlreadyExists)
+    error.http_status_code() == Some(CONFLICT)
+        || error.status().is_some_and(|s| s.code == Code::AlreadyExists)
 }
 
 /// Applies what is not there yet.
@@ -207,7 +208,8 @@ fn statements(sql: &str) -> Vec<String> {
 fn creates(statement: &str) -> Option<String> {
     let mut words = statement.split(|c: char| c.is_whitespace() || c == '(').filter(|w| !w.is_empty());
     words.next().filter(|word| word.eq_ignore_ascii_case("CREATE"))?;
-    let kind = words.find(|word| ["TABLE", "INDEX", "STREAM"].iter().any(|k| word.eq_ignore_ascii_case(k)))?;
+    let kind =
+        words.find(|word| ["TABLE", "INDEX", "STREAM"].iter().any(|k| word.eq_ignore_ascii_case(k)))?;
     let name = words.next()?.trim_matches('`');
     Some(format!("{} {name}", kind.to_ascii_uppercase()))
 }

@@ -150,16 +150,14 @@ pub(crate) async fn settle(clients: &Clients, id: RequestId) -> Result<Settled, 
 pub(crate) async fn trim(clients: &Clients, micros_before: i64) -> Result<(), ReadError> {
     let floor = {
         let lease = clients.writer().await.map_err(away)?;
-        let runner =
-            lease.client.read_write_transaction().with_transaction_timeout(clients.deadline).build();
+        let runner = lease.client.read_write_transaction().with_transaction_timeout(clients.deadline).build();
         let raised = runner.run(async move |tx: ReadWriteTransaction| raise(tx, micros_before).await).await;
         raised.map_err(away)?.result
     };
     let before = moment(Revision(floor).micros());
-    for sql in [
-        "DELETE FROM Log WHERE Scope != '' AND Ts < @before",
-        "DELETE FROM Requests WHERE Ts < @before",
-    ] {
+    for sql in
+        ["DELETE FROM Log WHERE Scope != '' AND Ts < @before", "DELETE FROM Requests WHERE Ts < @before"]
+    {
         let lease = clients.writer().await.map_err(away)?;
         let statement = Statement::builder(sql).add_param("before", before).build();
         let delete = lease.client.partitioned_dml_transaction().build();
@@ -173,7 +171,8 @@ async fn raise(tx: ReadWriteTransaction, micros_before: i64) -> SpannerResult<i6
     let old = all(tx.execute_read(read).await?, |row| row.get::<i64>(0)).await?.pop();
     let floor = old.unwrap_or(0).max(Revision(micros_before.saturating_mul(1000)).0);
     let row = Mutation::new_insert_or_update_builder("Log").set("Scope").to("").set("Ts").to(moment(0));
-    let row = row.set("Ord").to(0_i64).set("Kind").to(floor).set("Key").to("").set("Body").to(Vec::<u8>::new());
+    let row =
+        row.set("Ord").to(0_i64).set("Kind").to(floor).set("Key").to("").set("Body").to(Vec::<u8>::new());
     tx.buffer([row.build()])?;
     Ok(floor)
 }

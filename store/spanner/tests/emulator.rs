@@ -84,11 +84,9 @@ async fn a_schema_is_asked_for_and_applied_once() {
     assert_eq!(schema::migrate(&settings, &rig.host).await.unwrap(), 0);
     assert_eq!(schema::migrate(&settings, &rig.host).await.unwrap(), schema::VERSION);
     let (one, other) = (rig.settings("twice"), rig.settings("twice"));
-    let (one, other) = futures_util::future::join(
-        schema::migrate(&one, &rig.host),
-        schema::migrate(&other, &rig.host),
-    )
-    .await;
+    let (one, other) =
+        futures_util::future::join(schema::migrate(&one, &rig.host), schema::migrate(&other, &rig.host))
+            .await;
     one.unwrap();
     other.unwrap();
     spanner::open(&rig.settings("twice"), &rig.host).await.unwrap();
@@ -102,7 +100,8 @@ async fn processes_ring_the_bells_of_one_another() {
     let rig = rig().await;
     let one = rig.fresh("bells").await;
     let other = spanner::open(&rig.settings("bells"), &rig.host).await.unwrap();
-    let partitions = [(Table::Object, "acme/taskruns.tekton.dev"), (Table::Due, "cell/3"), (Table::Cell, "cells")];
+    let partitions =
+        [(Table::Object, "acme/taskruns.tekton.dev"), (Table::Due, "cell/3"), (Table::Cell, "cells")];
     // The stream of the other one is open when its first bell rings: everybody is rung then.
     let mut opened = other.bell(Table::Machine, "nobody");
     rig.host.within(Duration::from_secs(30), opened.rung()).await.expect("the change stream is opened");
@@ -113,7 +112,10 @@ async fn processes_ring_the_bells_of_one_another() {
             one.txn(txn(&rig.host, vec![put(row(table, partition, "a"), &n.to_string())])).await.unwrap();
             let rung = rig.host.within(Duration::from_secs(10), bell.rung()).await;
             assert!(rung.is_ok(), "{partition} has not rung in the other process, round {n}");
-            assert!(rig.host.within(Duration::from_millis(5), quiet.rung()).await.is_err(), "a bell too many");
+            assert!(
+                rig.host.within(Duration::from_millis(5), quiet.rung()).await.is_err(),
+                "a bell too many"
+            );
         }
     }
     let get = Read::Get(row(Table::Due, "cell/3", "a"));

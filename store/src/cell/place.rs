@@ -7,12 +7,13 @@ use apimachinery::meta;
 use base::host::BoxFuture;
 use serde_json::Value;
 use tenancy::placement::{self, CellView, Request};
+use tenancy::residency::Residency;
 
 use super::pods::set_phase;
 use super::view::{Look, View, Wanted};
 use super::{CELL, CellError, CellStore, EPOCH, REGION, Seen, epoch_of, remove, replace};
 use crate::backend::{Op, Pre, Read, RowKey};
-use crate::object::ObjectKey;
+use crate::object::{self, ObjectKey};
 use crate::records::attempt::Phase;
 use crate::records::{self, due, tenant};
 
@@ -110,14 +111,23 @@ impl CellStore {
         }
     }
 
-    /// Neither the run's own wishes nor its tenant's residency are against this cell's region.
+    /// Neither the run's own wishes nor the residency of its tenant and its namespace are against this cell's region.
     async fn may_take(&self, run: &Seen, region: &str) -> Result<bool, CellError> {
-        let answers = self.snapshot(vec![Read::Get(tenant::row(&run.key.tenant))]).await?.answers;
-        let row = answers.first().and_then(|rows| rows.rows.first());
-        let residency = match row {
+        let (tenant, name) = (run.key.tenant.clone(), run.key.namespace.clone());
+        let namespace = ObjectKey { tenant, kind: "namespaces".into(), namespace: String::new(), name };
+        let reads = vec![Read::Get(tenant::row(&run.key.tenant)), Read::Get(namespace.row())];
+        let answers = self.snapshot(reads).await?.answers;
+        let row = |n: usize| answers.get(n).and_then(|rows| rows.rows.first());
+        let tenants = match row(0) {
             Some(row) => records::decode::<tenant::Tenant>(&row.body)?.residency,
             None => Vec::new(),
         };
+        let namespaces = match row(1) {
+            Some(row) => crate::tenant::residency(&object::of_row(row)?),
+            None => Ok(Residency::ANYWHERE),
+        };
+        let Ok(namespaces) = namespaces else { return Ok(false) };
+        let residency = Residency::from(tenants).and(&namespaces);
         let annotations = run.value["metadata"]["annotations"].as_object().into_iter().flatten();
         let annotations: BTreeMap<String, String> =
             annotations.filter_map(|(k, v)| Some((k.clone(), v.as_str()?.to_owned()))).collect();

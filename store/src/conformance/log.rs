@@ -86,7 +86,8 @@ async fn twice(s: &Subject) -> Verdict {
 
 async fn many(s: &Subject) -> Verdict {
     let key = |n: i64| object("many", "tasks", &format!("n{n:03}"));
-    let done = s.done((0..Revision::ORDINALS).map(|n| put(&key(n), Pre::Absent, n.to_string())).collect()).await?;
+    let done =
+        s.done((0..Revision::ORDINALS).map(|n| put(&key(n), Pre::Absent, n.to_string())).collect()).await?;
     let first = done.revisions[0];
     let wanted: Vec<_> = (0..Revision::ORDINALS).map(|n| Revision::at(first.micros(), n)).collect();
     same("the revisions", &done.revisions, &wanted)?;
@@ -163,15 +164,13 @@ async fn tail(s: &Subject) -> Verdict {
 }
 
 async fn bell(s: &Subject) -> Verdict {
-    for (table, partition) in
-        [
-            (Table::Object, "bell/tasks"),
-            (Table::Due, "bell-cell/0"),
-            (Table::Attempt, "bell"),
-            (Table::Machine, "bell-cell"),
-            (Table::Cell, "cells"),
-        ]
-    {
+    for (table, partition) in [
+        (Table::Object, "bell/tasks"),
+        (Table::Due, "bell-cell/0"),
+        (Table::Attempt, "bell"),
+        (Table::Machine, "bell-cell"),
+        (Table::Cell, "cells"),
+    ] {
         let mut bell = s.store.bell(table, partition);
         s.done(vec![put(&RowKey::new(table, partition, "a"), Pre::Any, "1")]).await?;
         let rung = s.host.within(Duration::from_secs(5), bell.rung()).await.is_ok();

@@ -201,7 +201,8 @@ fn one(connection: &Connection, read: &Read) -> Outcome<Rows> {
         Read::Get(key) => {
             let sql = format!("SELECT {COLUMNS} FROM rows WHERE tbl = ?1 AND part = ?2 AND key = ?3");
             let mut find = connection.prepare_cached(&sql)?;
-            let found = find.query_row(params![key.table.number(), key.partition, key.key], row).optional()?;
+            let found =
+                find.query_row(params![key.table.number(), key.partition, key.key], row).optional()?;
             Ok(Rows { rows: found.into_iter().collect(), more: false })
         }
         Read::Scan { table, partition, from, to, limit } => {

@@ -33,7 +33,8 @@ async fn an_outage_takes_minutes_of_the_hosts_clock_and_ends() {
     host.clock = Arc::new(ByHand(now.clone()));
     let store = Faulty::new(Memory::new(host.clock.clone()), host, Faults::OUTAGES);
     let minute = 60_000_000;
-    for (at, away) in [(0, false), (17, false), (18, true), (19, true), (20, false), (38, true), (40, false)] {
+    for (at, away) in [(0, false), (17, false), (18, true), (19, true), (20, false), (38, true), (40, false)]
+    {
         *now.lock().unwrap() = at * minute + 1;
         let read = store.snapshot(At::Latest, Vec::new()).await;
         assert_eq!(read.is_err(), away, "reading in minute {at}");

@@ -11,6 +11,7 @@ use base::host::Mono;
 use futures_util::FutureExt;
 use serde_json::Value;
 use tenancy::access::Grant;
+use tenancy::residency::{BadResidency, Residency};
 
 use super::TenantStore;
 use crate::backend::{At, Bell, Op, Pre, Read, ReadError, Revision, Row, Rows, Table};
@@ -43,6 +44,8 @@ pub struct Surroundings {
     pub feature_flags: Option<Value>,
     /// ConfigMap `config-defaults`.
     pub config_defaults: Option<Value>,
+    /// Where runs of the namespace may be, by its annotation.
+    pub residency: Result<Residency, BadResidency>,
     /// The tenant and its policy.
     pub tenant: Option<tenant::Tenant>,
     /// What cells say of themselves.
@@ -152,7 +155,9 @@ impl TenantStore {
         let first = |n: usize| answers.get(n).and_then(|Rows { rows, .. }| rows.first());
         let document = |row: &Row| object::of_row(row).ok();
         let found = first(0);
-        let namespace = match found.and_then(document) {
+        let namespace = found.and_then(document);
+        let residency = namespace.as_ref().map_or(Ok(Residency::ANYWHERE), residency);
+        let namespace = match namespace {
             None => Namespace::Absent,
             Some(found) if found["metadata"]["deletionTimestamp"].is_null() => Namespace::Active,
             Some(_) => Namespace::Terminating,
@@ -160,6 +165,7 @@ impl TenantStore {
         let cells = answers.get(4).map_or(&[][..], |rows| &rows.rows);
         Ok(Surroundings {
             namespace,
+            residency,
             feature_flags: first(1).and_then(document),
             config_defaults: first(2).and_then(document),
             tenant: first(3).and_then(|row| decode(&row.body).ok()),
@@ -167,4 +173,13 @@ impl TenantStore {
             namespace_row: found.map(|row| (row.key.clone(), row.revision)),
         })
     }
+}
+
+/// Where runs of a namespace may be, by its annotation.
+///
+/// # Errors
+/// When the annotation cannot be read: then they may be nowhere.
+pub fn residency(namespace: &Value) -> Result<Residency, BadResidency> {
+    let annotations = namespace["metadata"]["annotations"].as_object().into_iter().flatten();
+    Residency::parse(&annotations.filter_map(|(k, v)| Some((k.clone(), v.as_str()?.to_owned()))).collect())
 }

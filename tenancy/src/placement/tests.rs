@@ -56,10 +56,10 @@ fn anywhere_means_the_emptier_of_two() {
 fn residency_is_never_given_up() {
     let cells = [cell("us", "us-central1", 0), cell("eu", "europe-west1", 10)];
     let mut any = request("us-central1", "prefer").unwrap();
-    any.residency = vec!["europe-west1".into()];
+    any.residency = vec!["europe-west1".to_owned()].into();
     assert_eq!(place(&any, &cells, NOW, 0).unwrap().cell, "eu");
     let mut strict = request("us-central1", "strict").unwrap();
-    strict.residency = vec!["europe-west1".into()];
+    strict.residency = vec!["europe-west1".to_owned()].into();
     let error = place(&strict, &cells, NOW, 0).unwrap_err().to_string();
     assert!(error.contains("us-central1") && error.contains("europe-west1"), "{error}");
 }
@@ -84,4 +84,18 @@ fn a_run_follows_the_volume_of_its_claim_or_is_refused() {
     elsewhere.volume = wanted.volume;
     let refused = place(&elsewhere, &cells, NOW, 0).unwrap_err().to_string();
     assert!(refused.contains("\"data\" is in cell a"), "{refused}");
+}
+
+#[test]
+fn a_run_can_only_take_away_from_what_its_tenant_may() {
+    let cells = [cell("us", "us-central1", 0), cell("eu", "europe-west1", 0)];
+    let says = |regions: &str| BTreeMap::from([(crate::residency::RESIDENCY.to_owned(), regions.to_owned())]);
+    let tenant = || vec!["europe-west1".to_owned(), "us-central1".to_owned()];
+    let run = Request::parse(&says("us-central1"), tenant()).unwrap();
+    let placed = place(&run, &cells, NOW, 0).unwrap();
+    assert_eq!((placed.cell.as_str(), placed.refused["eu"]), ("us", Refusal::Residency));
+    let nowhere = Request::parse(&says("asia-east1"), tenant()).unwrap();
+    let error = place(&nowhere, &cells, NOW, 0).unwrap_err();
+    assert!(error.possible.is_empty(), "{error}");
+    assert!(matches!(Request::parse(&says("Asia"), tenant()), Err(BadRequest::Residency(_))));
 }

@@ -11,15 +11,15 @@ fn change(writer: &str, rang: &[&str]) -> Value {
 #[test]
 fn others_ring_and_we_do_not() {
     let record = change("them", &["2:cell/0", "1:acme/taskruns.tekton.dev", "99:unknown", "nonsense"]);
-    let wanted =
-        [(Table::Due, "cell/0".to_owned()), (Table::Object, "acme/taskruns.tekton.dev".to_owned())];
+    let wanted = [(Table::Due, "cell/0".to_owned()), (Table::Object, "acme/taskruns.tekton.dev".to_owned())];
     assert_eq!(rung(&record, "us"), wanted);
     assert_eq!(rung(&record, "them"), []);
 }
 
 #[test]
 fn values_may_come_as_json_and_not_as_text() {
-    let record = json!([{"data_change_record": [{"mods": [{"new_values": {"Writer": "a", "Rang": ["5:cells"]}}]}]}]);
+    let record =
+        json!([{"data_change_record": [{"mods": [{"new_values": {"Writer": "a", "Rang": ["5:cells"]}}]}]}]);
     assert_eq!(rung(&record, "us"), [(Table::Cell, "cells".to_owned())]);
 }
 
