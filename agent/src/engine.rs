@@ -29,6 +29,8 @@ const RETRY_MAX_US: i64 = 5_000_000;
 const LATE_US: i64 = 600_000_000;
 /// Sidecars get this long between TERM and KILL: Kubernetes' default.
 const SIDECAR_GRACE_MS: u64 = 30_000;
+/// Reason of a pod that was ended because its lease had run out.
+const LEASE_EXPIRED: &str = "LeaseExpired";
 /// Waiting reasons that are part of a good start.
 const ON_THE_WAY: [&str; 2] = ["PodInitializing", "ContainerCreating"];
 
@@ -66,6 +68,8 @@ pub enum Event {
     Watched(Desired),
     /// The cell refuses this agent for good.
     Refused(String),
+    /// The lease is about to run out, or has: nothing of the pod may go on.
+    LeaseOver,
     /// The time of a [`Effect::Wake`] has come.
     Woken,
     /// Whoever started this agent wants it to leave.
@@ -144,6 +148,8 @@ pub struct Engine {
     desired: Desired,
     /// Grace of the stop that was asked for.
     stopping: Option<u64>,
+    /// The lease has run out.
+    starved: bool,
 }
 
 impl Engine {
@@ -171,6 +177,7 @@ impl Engine {
                 ..Desired::default()
             },
             stopping: None,
+            starved: false,
         };
         let effects =
             vec![Effect::Prepare, Effect::Watch(Desired::default()), Effect::Wake(order.deadline_us)];
@@ -210,6 +217,10 @@ impl Engine {
                 effects.push(Effect::Watch(self.desired.clone()));
             }
             Event::Refused(why) => self.end(Outcome::Burnt(why), &mut effects),
+            Event::LeaseOver => {
+                self.starved = true;
+                self.stop(0, &mut effects);
+            }
             Event::Leave => self.end(Outcome::Left, &mut effects),
             Event::Woken => {}
         }
@@ -383,6 +394,9 @@ impl Engine {
         }
         if until.is_some() && self.over_in(&status) {
             status.phase = Some("Running".into());
+        } else if self.starved && status.phase.as_deref() == Some("Failed") {
+            status.reason = Some(LEASE_EXPIRED.into());
+            status.message = Some("the cell did not answer for a whole lease; everything was ended".into());
         }
         (status, until)
     }

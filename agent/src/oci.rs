@@ -28,7 +28,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use base::host::{BoxFuture, Host, race};
+use base::host::{BoxFuture, Host, Mono, race};
 use protocol::order::Order;
 use tokio::sync::watch;
 
@@ -308,6 +308,7 @@ impl PodRuntime for Oci {
             ("limits".to_owned(), self.inner.groups.usable().to_string()),
             ("nat".to_owned(), network::available().is_ok().to_string()),
             ("arch".to_owned(), std::env::consts::ARCH.to_owned()),
+            (protocol::message::CAPABILITY_LEASE.to_owned(), "true".to_owned()),
         ])
     }
 
@@ -352,6 +353,10 @@ impl PodRuntime for Oci {
                 race(grown.changed(), changes.changed()).await;
             }
         })
+    }
+
+    fn lease(&self, until: Mono) {
+        self.inner.ask(&Request::Lease { until_us: until.0 });
     }
 
     fn annotate(&self, annotations: &BTreeMap<String, String>) {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use base::host::BoxFuture;
+use base::host::{BoxFuture, Mono};
 use k8s_openapi::api::core::v1::PodStatus;
 use protocol::order::Order;
 
@@ -30,6 +30,9 @@ pub trait PodRuntime: Send + Sync {
     fn log(&self, container: &str, offset: u64) -> LogChunk;
     /// Completes when [`PodRuntime::log`] has more for `offset` than nothing, or the log is complete.
     fn log_grown<'a>(&'a self, container: &'a str, offset: u64) -> BoxFuture<'a, ()>;
+    /// Everything of the pod ends at this moment of the boot clock, unless a later one is given before: by something
+    /// that does not need the agent to be alive or awake.
+    fn lease(&self, until: Mono);
     /// Shows these annotations in downward volumes.
     fn annotate(&self, annotations: &BTreeMap<String, String>);
     /// Ends all containers that run and starts none: TERM, and KILL after `grace_ms`. Completes when all ended.

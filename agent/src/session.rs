@@ -3,15 +3,16 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::body::Body;
-use base::host::{Either, Host, NetError, race};
+use base::host::{Either, Host, Mono, NetError, race};
 use http::{Request, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
 use protocol::message::{
-    Desired, HELLO, Hello, HelloAnswer, LOGS, LogAnswer, REPORT, Report, START, Speaker, Start, StartAnswer,
-    WATCH, Watch,
+    Desired, HELLO, Hello, HelloAnswer, LOGS, LogAnswer, RENEW, REPORT, Renew, RenewAnswer, Report, START,
+    Speaker, Start, StartAnswer, WATCH, Watch,
 };
 use protocol::order::Order;
 use serde::Serialize;
@@ -29,6 +30,11 @@ const CALL_MAX: Duration = Duration::from_secs(90);
 const WATCH_MS: u64 = 60_000;
 /// Longest answer: an Order with its files.
 const ANSWER_MAX: usize = 64 << 20;
+/// A lease is renewed so often in its time.
+const RENEWALS: u32 = 3;
+/// So long before the end of its lease an agent ends everything by itself, so that there is time to say so. Whatever
+/// becomes of the agent, the pod ends with the lease.
+const LEASE_MARGIN: Duration = Duration::from_secs(1);
 /// How long a cell that does not answer is greeted.
 const HELLO_MAX: Duration = Duration::from_secs(600);
 
@@ -56,6 +62,25 @@ struct Jobs {
     runtime: Arc<dyn PodRuntime>,
     order: Arc<Order>,
     events: mpsc::UnboundedSender<Event>,
+    lease: Arc<Lease>,
+}
+
+/// How long the pod may go on, by the boot clock; 0: no lease was given.
+#[derive(Default)]
+struct Lease(AtomicU64);
+
+impl Lease {
+    /// A lease of `length` that was asked for at `asked`; the later end counts.
+    fn extend(&self, asked: Mono, length: Duration) -> Mono {
+        let end = asked.0.saturating_add(u64::try_from(length.as_micros()).unwrap_or(u64::MAX));
+        Mono(self.0.fetch_max(end, Ordering::Relaxed).max(end))
+    }
+
+    /// Time until the agent ends everything; `None`: there is no lease.
+    fn left(&self, now: Mono) -> Option<Duration> {
+        let end = self.0.load(Ordering::Relaxed);
+        (end > 0).then(|| Mono(end).since(now).saturating_sub(LEASE_MARGIN))
+    }
 }
 
 impl Session {
@@ -107,10 +132,12 @@ impl Session {
         mut leave: impl Future<Output = ()> + Unpin,
     ) -> Outcome {
         let (events, mut happened) = mpsc::unbounded_channel();
-        let jobs = Jobs { session: self.clone(), runtime, order: order.clone(), events };
+        let lease = Arc::new(Lease::default());
+        let jobs =
+            Jobs { session: self.clone(), runtime, order: order.clone(), events, lease: lease.clone() };
         let (mut engine, mut effects) = Engine::new(&order, self.booted_us);
         jobs.job("look", |jobs| async move { jobs.look().await });
-        let mut left = false;
+        let (mut left, mut starved) = (false, false);
         loop {
             for effect in effects {
                 if let Effect::End(outcome) = effect {
@@ -129,6 +156,16 @@ impl Session {
                     }
                 }
             };
+            // After a suspend this may be known sooner than the job that waits for it says so.
+            let over = lease.left(self.host.clock.mono()).is_some_and(|left| left.is_zero());
+            let first = (over && !std::mem::replace(&mut starved, over))
+                .then(|| engine.apply(Event::LeaseOver, self.host.clock.utc().0));
+            for effect in first.into_iter().flatten() {
+                if let Effect::End(outcome) = effect {
+                    return outcome;
+                }
+                jobs.perform(effect);
+            }
             // `jobs` holds a sender: there is always another event.
             effects = event.map(|event| engine.apply(event, self.host.clock.utc().0)).unwrap_or_default();
         }
@@ -243,9 +280,52 @@ impl Jobs {
     async fn gate(&self, status: k8s_openapi::api::core::v1::PodStatus) {
         let (speaker, attempt) = (self.session.speaker.clone(), self.order.attempt.clone());
         let start = Start { speaker, attempt, volumes: self.order.held(), status };
-        match self.session.insist::<_, StartAnswer>(START, &start).await {
-            Ok(answer) => self.tell(Event::Gate(answer)),
-            Err(why) => self.tell(Event::Refused(why)),
+        let clock = &self.session.host.clock;
+        let (mut asked, mut wait) = (clock.mono(), RETRY_FIRST);
+        let answer = loop {
+            match self.session.ask::<_, StartAnswer>(START, &start).await {
+                Ok(answer) => break answer,
+                Err(Failure::Refused(why)) => return self.tell(Event::Refused(why)),
+                Err(Failure::Transient(why)) => tracing::debug!(why, "the start gate does not answer"),
+            }
+            clock.sleep(wait).await;
+            (asked, wait) = (clock.mono(), (wait * 2).min(RETRY_MAX));
+        };
+        if let (Some(length_ms), StartAnswer::Go) = (self.order.lease_ms, &answer) {
+            // The end is armed before anything starts.
+            let length = Duration::from_millis(length_ms);
+            self.runtime.lease(self.lease.extend(asked, length));
+            self.job("lease", |jobs| async move { jobs.keep_lease(length).await });
+        }
+        self.tell(Event::Gate(answer));
+    }
+
+    /// Renews the lease, for as long as the cell says so. Each counts from the moment at which it was asked for.
+    async fn keep_lease(&self, length: Duration) {
+        let clock = &self.session.host.clock;
+        let (speaker, attempt) = (self.session.speaker.clone(), self.order.attempt.clone());
+        let renew = Renew { speaker, attempt };
+        let mut wait = length / RENEWALS;
+        loop {
+            let left = self.lease.left(clock.mono()).unwrap_or_default();
+            clock.sleep(wait.min(left)).await;
+            let asked = clock.mono();
+            let left = self.lease.left(asked).unwrap_or_default();
+            if left.is_zero() {
+                return self.tell(Event::LeaseOver);
+            }
+            let answer = self.session.host.within(left, self.session.ask(RENEW, &renew)).await;
+            wait = match answer {
+                Ok(Ok(RenewAnswer::Lease)) => {
+                    self.runtime.lease(self.lease.extend(asked, length));
+                    length / RENEWALS
+                }
+                Ok(Ok(RenewAnswer::Revoked)) => {
+                    return self.tell(Event::Refused("its attempt was revoked".into()));
+                }
+                Ok(Err(Failure::Refused(why))) => return self.tell(Event::Refused(why)),
+                Ok(Err(Failure::Transient(_))) | Err(_) => RETRY_FIRST.max(length / (10 * RENEWALS)),
+            };
         }
     }
 

@@ -18,12 +18,14 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use base::host::race;
 use protocol::message::{
-    self, Desired, Hello, HelloAnswer, LogAnswer, Refused, Report, Speaker, Start, StartAnswer, Watch,
+    self, Desired, Hello, HelloAnswer, LogAnswer, Refused, Renew, RenewAnswer, Report, Speaker, Start,
+    StartAnswer, Watch,
 };
 use serde::Deserialize;
 use serde_json::Value;
 use store::cell::CellError;
 use store::cell::session::{Claim, Gate, Observation, Session};
+use store::records::attempt::{Attempt, Phase};
 
 use crate::logs::{LogError, LogId};
 use crate::lower::{self, Lowered};
@@ -50,6 +52,7 @@ pub(crate) fn router() -> axum::Router<Arc<Inner>> {
         .route(message::START, post(start))
         .route(message::REPORT, post(report))
         .route(message::WATCH, post(watch))
+        .route(message::RENEW, post(renew))
         .layer(DefaultBodyLimit::max(BODY_MAX))
         .merge(axum::Router::new().route(&logs, post(append)).layer(DefaultBodyLimit::max(LOG_CHUNK_MAX)))
 }
@@ -91,12 +94,13 @@ async fn hello(
 ) -> Result<Json<HelloAnswer>, Refusal> {
     authenticate(&cell, &headers, &hello.speaker.machine)?;
     let Speaker { machine, nonce } = &hello.speaker;
+    let leases = hello.capabilities.get(message::CAPABILITY_LEASE).is_some_and(|can| can == "true");
     let until = cell.host.clock.mono();
     loop {
         let signal = cell.signals.of(machine);
         let mut changed = pin!(signal.notified());
         changed.as_mut().enable();
-        match repeat(|| cell.store.claim(machine, nonce)).await? {
+        match repeat(|| cell.store.claim(machine, nonce, leases)).await? {
             Claim::Mine(session) => match order(&cell, &session).await? {
                 Some(answer) => return Ok(Json(answer)),
                 None => tracing::debug!(%machine, "an order waits"),
@@ -194,6 +198,18 @@ async fn watch(
     }
 }
 
+async fn renew(
+    State(cell): State<Arc<Inner>>,
+    headers: HeaderMap,
+    Json(renew): Json<Renew>,
+) -> Result<Json<RenewAnswer>, Refusal> {
+    authenticate(&cell, &headers, &renew.speaker.machine)?;
+    let Speaker { machine, nonce } = &renew.speaker;
+    // Read now: an answer from memory could be older than a revocation.
+    let goes_on = cell.store.lease_renew(machine, nonce, &renew.attempt).await?;
+    Ok(Json(if goes_on { RenewAnswer::Lease } else { RenewAnswer::Revoked }))
+}
+
 #[derive(Deserialize)]
 struct Offset {
     offset: u64,
@@ -208,7 +224,10 @@ async fn append(
 ) -> Result<Json<LogAnswer>, Refusal> {
     authenticate(&cell, &headers, &machine)?;
     let session = current(&cell, &machine).await?;
-    let Some((claimed, _)) = session.claimed(&attempt, &nonce) else { return Err(Refusal::Stranger) };
+    let claimed = session.claimed(&attempt, &nonce).map(|(attempt, _)| attempt);
+    // Whoever was revoked or is taken for lost has nothing to say any more.
+    let speaks = |a: &&Attempt| matches!(a.phase, Phase::Claimed | Phase::Started | Phase::Done);
+    let Some(claimed) = claimed.filter(speaks) else { return Err(Refusal::Stranger) };
     let log = LogId {
         tenant: claimed.tenant.clone(),
         namespace: claimed.namespace.clone(),

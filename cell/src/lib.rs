@@ -7,7 +7,7 @@
 //! its attempt's `claimed -> started` is committed; log bytes never enter the store.
 //! **Read in this order:** [`Cell`], `runs` (store to store), `machines` (store to provider), [`provider`],
 //! `agents` (sessions), `lower` (Pod to Order), [`logs`], [`resolve`] and [`fetch`] (remote references),
-//! `home` (heartbeat, adoption).
+//! `home` (heartbeat), `place` (placing runs again).
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -34,6 +34,7 @@ pub mod logs;
 mod lower;
 mod machines;
 mod metrics;
+mod place;
 pub mod provider;
 mod queue;
 pub mod resolve;
@@ -73,14 +74,16 @@ pub struct Config {
 /// How fast a cell lives.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Pace {
-    /// Between two heartbeats. A cell that others see without a new one for six of theirs is gone.
+    /// Between two heartbeats. A cell that others see without a new one for three of theirs is gone: what has not
+    /// started there is placed again.
     pub heartbeat: Duration,
+    /// What has started on a cell that is gone for so long is lost.
+    pub forgotten: Duration,
 }
 
 impl Default for Pace {
-    /// A few heartbeats per minute.
     fn default() -> Self {
-        Self { heartbeat: Duration::from_secs(10) }
+        Self { heartbeat: Duration::from_secs(2), forgotten: Duration::from_secs(600) }
     }
 }
 
@@ -155,7 +158,7 @@ pub(crate) struct Inner {
     volumes: Arc<dyn VolumeProvider>,
     config: Config,
     pace: Pace,
-    home: home::Home,
+    others: place::Others,
     runs: runs::Runs,
     machines: machines::Machines,
     resolve: resolve::Resolve,
@@ -189,7 +192,7 @@ impl Cell {
             volumes: Arc::new(Folders::new(&config.data)),
             config,
             pace,
-            home: home::Home::default(),
+            others: place::Others::default(),
             runs: runs::Runs::default(),
             machines: machines::Machines::default(),
             resolve: resolve::Resolve::default(),
@@ -223,6 +226,11 @@ impl Cell {
 }
 
 impl Inner {
+    /// Most machines at one time.
+    fn capacity(&self) -> u32 {
+        u32::try_from(self.config.machines_max).unwrap_or(u32::MAX)
+    }
+
     fn machines_wake(&self) {
         self.machines.wake.notify_one();
     }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use store::cell::session::Session;
 use store::cell::{CellError, TRACEPARENT};
 use store::object::ObjectKey;
-use store::records::attempt::Attempt;
+use store::records::attempt::{Attempt, LEASE_US};
 
 use crate::Inner;
 use crate::images::Auths;
@@ -96,6 +96,7 @@ pub(crate) async fn order(cell: &Inner, session: &Session) -> Result<Lowered, Ce
     match build::order(&pod.value, &contents) {
         Ok(mut order) => {
             order.attempt = attempt.id.clone();
+            order.lease_ms = attempt.rerun.then_some(LEASE_US.unsigned_abs() / 1000);
             order.traceparent = meta::annotation(&pod.value, TRACEPARENT).map(str::to_owned);
             let limit_s = pod.value["spec"]["activeDeadlineSeconds"].as_i64().unwrap_or(i64::from(i32::MAX));
             let since = attempt.timings.get("placed").copied().unwrap_or_else(|| cell.host.clock.utc().0);

@@ -2,6 +2,7 @@
 //! makes machines. Rows come first, so a machine without a row (read again, strongly) is nobody's.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -33,15 +34,19 @@ pub(crate) struct Machines {
     /// Since when nobody wants what a machine runs, by the monotonic clock.
     unwanted: Mutex<BTreeMap<String, Mono>>,
     /// Machines at the provider when last looked.
-    pub(crate) count: std::sync::atomic::AtomicUsize,
+    pub(crate) count: AtomicUsize,
+    /// Machines that something counts on, with those that wait for room.
+    pub(crate) wanted: AtomicUsize,
+    /// Some wait for room: what comes later stands in line behind them.
+    pub(crate) waiting: AtomicBool,
 }
 
 /// What is to be done about a machine.
 #[derive(Clone, PartialEq, Eq, Debug)]
 enum Step {
     Create,
+    /// Delete it, and forget it when the provider says that it is no more. That it is not on a list proves nothing.
     Delete,
-    Forget,
     Lost(String),
     /// Say what it waits for.
     Say(String),
@@ -81,17 +86,19 @@ async fn look(cell: &Arc<Inner>) -> Result<Duration, LookError> {
     let rows = cell.store.machines().await?;
     let listed = cell.provider.list().await?;
     let mut room = cell.config.machines_max.saturating_sub(listed.len());
-    cell.machines.count.store(listed.len(), std::sync::atomic::Ordering::Relaxed);
+    cell.machines.count.store(listed.len(), Ordering::Relaxed);
+    cell.machines.wanted.store(rows.iter().filter(|seen| !seen.is_over()).count(), Ordering::Relaxed);
     let now_us = cell.host.clock.utc().0;
-    let mut waiting = false;
+    let (mut full, mut waiting) = (false, false);
     let mut line = BTreeSet::new();
     let mut wanted: Vec<&MachineSeen> = rows.iter().collect();
     wanted.sort_by_key(|seen| (seen.machine.created_us, seen.machine.id.clone()));
     for seen in wanted {
         let state = listed.get(&seen.machine.id);
         match step(seen, state) {
-            Some(Step::Create) if room == 0 => {
-                waiting = true;
+            // Whoever asks first when there is room again is the one that has waited longest.
+            Some(Step::Create) if room == 0 || full || !reserve(cell, seen).await? => {
+                (full, waiting) = (true, true);
                 if now_us - seen.machine.created_us >= SAY_US {
                     act(
                         cell,
@@ -103,7 +110,12 @@ async fn look(cell: &Arc<Inner>) -> Result<Duration, LookError> {
             Some(Step::Create) => match cell.store.volumes_hold(seen, &line).await {
                 Ok(Hold::Held) => {
                     room -= 1;
-                    act(cell, seen.clone(), Step::Create);
+                    if seen.machine.reserved {
+                        act(cell, seen.clone(), Step::Create);
+                    } else {
+                        // Its row has changed: it is made after the next look.
+                        cell.machines.wake.notify_one();
+                    }
                 }
                 // No machine is made that would only wait.
                 Ok(Hold::Waits { why, claims }) => {
@@ -118,6 +130,7 @@ async fn look(cell: &Arc<Inner>) -> Result<Duration, LookError> {
             None => {}
         }
     }
+    cell.machines.waiting.store(full, Ordering::Relaxed);
     for id in listed.keys() {
         if rows.iter().all(|seen| seen.machine.id != *id) && cell.store.machine(id).await?.is_none() {
             delete_leaked(cell, id.clone());
@@ -126,9 +139,21 @@ async fn look(cell: &Arc<Inner>) -> Result<Duration, LookError> {
     Ok(if waiting { WAITING } else { SAFETY })
 }
 
+/// Counts a machine in the cell's capacity unless it is; answers whether it is.
+async fn reserve(cell: &Inner, seen: &MachineSeen) -> Result<bool, CellError> {
+    if seen.machine.reserved {
+        return Ok(true);
+    }
+    match cell.store.machine_reserve(seen, cell.capacity()).await {
+        // Another replica has done it.
+        Err(CellError::Conflict { .. }) => Ok(true),
+        outcome => outcome,
+    }
+}
+
 fn step(seen: &MachineSeen, state: Option<&MachineState>) -> Option<Step> {
     if seen.is_over() {
-        return Some(if state.is_some() { Step::Delete } else { Step::Forget });
+        return Some(Step::Delete);
     }
     if seen.is_lost() {
         return Some(Step::Lost("it has rebooted".into()));
@@ -229,10 +254,6 @@ async fn perform(cell: &Arc<Inner>, seen: &MachineSeen, step: &Step) -> Result<(
         Step::Delete => {
             end_logs(cell, seen).await;
             cell.provider.delete(&machine.id).await?;
-            cell.store.machine_forget(seen).await?;
-        }
-        Step::Forget => {
-            end_logs(cell, seen).await;
             cell.store.machine_forget(seen).await?;
         }
         Step::Say(why) => cell.store.machine_waits(&machine.id, why).await?,

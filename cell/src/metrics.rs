@@ -45,6 +45,7 @@ pub(crate) struct Metrics {
     parts: Family<Part, Histogram>,
     created: Counter,
     lost: Counter,
+    moved: Counter,
     machines: Gauge,
     waiting: Gauge,
     running: Gauge,
@@ -59,6 +60,7 @@ impl Default for Metrics {
             parts: Family::new_with_constructor(|| Histogram::new(SECONDS)),
             created: Counter::default(),
             lost: Counter::default(),
+            moved: Counter::default(),
             machines: Gauge::default(),
             waiting: Gauge::default(),
             running: Gauge::default(),
@@ -77,6 +79,7 @@ impl Default for Metrics {
             "Machines lost while an attempt counted on them",
             metrics.lost.clone(),
         );
+        registry.register("runs_moved", "Runs that this cell has placed again", metrics.moved.clone());
         registry.register("machines", "Machines at the provider", metrics.machines.clone());
         registry.register("runs_waiting", "Runs that wait to be looked at", metrics.waiting.clone());
         registry.register("runs_running", "Runs that are being looked at", metrics.running.clone());
@@ -92,9 +95,11 @@ impl Metrics {
     pub(crate) fn pass_failed(&self, error: &CellError) {
         self.passed(match error {
             CellError::Conflict { .. } => "raced",
-            CellError::Full | CellError::Unavailable(_) | CellError::Damaged(_) | CellError::Foreign(_) => {
-                "failed"
-            }
+            CellError::Full
+            | CellError::Limit
+            | CellError::Unavailable(_)
+            | CellError::Damaged(_)
+            | CellError::Foreign(_) => "failed",
         });
     }
 
@@ -119,6 +124,10 @@ impl Metrics {
 
     pub(crate) fn machine_lost(&self) {
         self.lost.inc();
+    }
+
+    pub(crate) fn run_moved(&self) {
+        self.moved.inc();
     }
 
     /// Everything that is counted, with the given gauges.

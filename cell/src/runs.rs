@@ -3,6 +3,7 @@
 //! Level-triggered: a pass depends on nothing but what the store says. A pass that loses a race, or dies at any
 //! point, leaves the Due row where it is, and is repeated.
 
+mod again;
 mod effects;
 mod scan;
 mod trace;
@@ -16,7 +17,7 @@ use apimachinery::{kind, meta};
 use serde_json::Value;
 use store::backend::{Revision, RowKey};
 use store::cell::view::{Look, View, Wanted};
-use store::cell::{CellError, apply, collect};
+use store::cell::{CellError, apply, collect, machines};
 use store::object::ObjectKey;
 use store::records::attempt::Attempt;
 use tekton::api::config::TenantConfig;
@@ -31,6 +32,8 @@ const WORKERS: usize = 8;
 const NEEDS_MAX: usize = 64;
 /// Pause before a registry is asked a second time.
 const LOOK_UP_PAUSE: Duration = Duration::from_secs(1);
+/// How long a run that may not begin is left alone, µs.
+const HOLD_US: i64 = 1_000_000;
 const BACKOFF_MIN: Duration = Duration::from_millis(5);
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
 /// Namespace of a tenant's settings.
@@ -200,7 +203,11 @@ fn again_later(cell: &Arc<Inner>, key: &ObjectKey, error: &CellError) {
     let pause = BACKOFF_MAX.min(BACKOFF_MIN * 2_u32.saturating_pow(failures.min(12) - 1));
     match error {
         CellError::Conflict { .. } => tracing::debug!(run = %key.name, %error, "looking again"),
-        CellError::Full | CellError::Unavailable(_) | CellError::Damaged(_) | CellError::Foreign(_) => {
+        CellError::Full
+        | CellError::Limit
+        | CellError::Unavailable(_)
+        | CellError::Damaged(_)
+        | CellError::Foreign(_) => {
             tracing::warn!(kind = %key.kind, namespace = %key.namespace, run = %key.name, %error, "a pass failed; it is repeated");
         }
     }
@@ -242,17 +249,26 @@ async fn pass(cell: &Arc<Inner>, key: &ObjectKey, rows: &BTreeSet<RowKey>) -> Re
         if view.due.is_empty() {
             return Ok(());
         }
+        let placed = meta::annotation(&view.run.value, store::cell::CELL);
+        if let Some(to) = placed.filter(|to| apply::is_run(&key.kind) && *to != cell.store.cell()) {
+            lock(&cell.runs.timers).remove(key);
+            return cell.store.due_forward(&view, to).await;
+        }
         if cell.store.finalize(&view).await? {
             ring(cell, &view);
             cell.machines_wake();
             return Ok(());
         }
-        let foreign =
-            meta::annotation(&view.run.value, store::cell::CELL).is_some_and(|c| c != cell.store.cell());
-        if foreign || !apply::is_run(&key.kind) {
+        if !apply::is_run(&key.kind) {
             return cell.store.due_consume(key, &view.due, &BTreeSet::new()).await;
         }
+        if cell.store.pull(&view).await? {
+            continue;
+        }
         let now_us = cell.host.clock.utc().0;
+        if is_held(cell, &view) {
+            return hold(cell, &view, now_us + HOLD_US).await;
+        }
         let observed = observed(&view, &extra);
         let outcome = cell.engine.decide(&key.kind, &observed, &config(&view), &cell.installation, now_us);
         match outcome {
@@ -264,13 +280,31 @@ async fn pass(cell: &Arc<Inner>, key: &ObjectKey, rows: &BTreeSet<RowKey>) -> Re
     Err(CellError::Unavailable("the engine never has enough".into()))
 }
 
+/// A cell that is drained begins no run. Whether it goes elsewhere is the place loop's to say.
+fn is_held(cell: &Inner, view: &View) -> bool {
+    let begun = !view.run.value["status"]["conditions"].is_null();
+    cell.draining.load(Ordering::Relaxed) && !begun && meta::owners(&view.run.value).next().is_none()
+}
+
+/// Looks at the run later.
+async fn hold(cell: &Inner, view: &View, at_us: i64) -> Result<(), CellError> {
+    cell.store.run_postpone(view, at_us).await?;
+    lock(&cell.runs.timers).entry(view.run.key.clone()).or_default().insert(at_us);
+    Ok(())
+}
+
 /// Writes a decision and does what follows from it in this process.
 async fn settle(cell: &Arc<Inner>, view: &View, decision: Decision, now_us: i64) -> Result<(), CellError> {
     for error in &decision.errors {
         tracing::info!(run = %view.run.key.name, namespace = %view.run.key.namespace, error, "the run met an error");
     }
     let timers = lock(&cell.runs.timers).get(&view.run.key).cloned().unwrap_or_default();
-    let write = effects::write(view, decision, timers, now_us)?;
+    let decision = again::fenced(view, decision, now_us);
+    let mut write = effects::write(view, decision, timers, now_us)?;
+    again::tell(view, &mut write, !cell.draining.load(Ordering::Relaxed));
+    // Who comes when others wait for room stands in line behind them.
+    let room = !cell.machines.waiting.load(Ordering::Relaxed);
+    write.reserve = room.then(|| cell.capacity());
     let (timer_us, deletes) = (write.timer_us, !write.deletes.is_empty());
     let ended = write.status.as_ref().is_some_and(|s| is_done(s) && !is_done(&view.run.value["status"]));
     let applied = cell.store.run_apply(view, write).await?;
@@ -343,6 +377,7 @@ async fn opened(cell: &Inner, tenant: &str, key: &Key) -> Result<Option<Opened>,
 }
 
 fn observed(view: &View, extra: &Extra) -> Observed {
+    let lost = view.lost().map(|attempt| (attempt.id.clone(), machines::end_of(attempt)));
     let objects = view.objects.iter().filter_map(|(key, seen)| {
         let kind = kind::by_id(&key.kind)?.kind;
         let key = Key::new(kind, &key.namespace, &key.name);
@@ -357,7 +392,7 @@ fn observed(view: &View, extra: &Extra) -> Observed {
         policies: view.lists.get(POLICIES).map(|all| all.iter().map(|s| s.value.clone()).collect()),
         secrets: extra.secrets.clone(),
         pod_refused: None,
-        lost: view.lost(),
+        lost: lost.collect(),
     }
 }
 

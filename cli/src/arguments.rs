@@ -32,9 +32,55 @@ pub enum Command {
     Demo(Demo),
     /// Say what this host offers, and what to do about what is missing.
     Doctor,
+    /// Tell how a run came to what it is: queue, placement, machine, gate, retry, end.
+    Why(Why),
+    /// Decide about a run on a snapshot of all that the decision depends on, and print the decision.
+    Replay(Replay),
     /// Look after a store that processes share.
     #[command(subcommand)]
     Store(StoreCommand),
+}
+
+/// Which run, and whose.
+#[derive(clap::Args)]
+pub struct Why {
+    /// Name of the TaskRun or PipelineRun.
+    pub run: String,
+    /// Namespace; that of the kubeconfig's context when absent.
+    #[arg(short, long)]
+    pub namespace: Option<String>,
+    /// `taskruns` or `pipelineruns`, where there is one of each of that name.
+    #[arg(long)]
+    pub kind: Option<String>,
+    /// The tenant's kubeconfig.
+    #[arg(long, env = "KUBECONFIG")]
+    pub kubeconfig: PathBuf,
+    /// Print what is stored instead, as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Which run, or which file.
+#[derive(clap::Args)]
+pub struct Replay {
+    /// Name of the TaskRun or PipelineRun.
+    #[arg(required_unless_present = "from", conflicts_with = "from")]
+    pub run: Option<String>,
+    /// Namespace; that of the kubeconfig's context when absent.
+    #[arg(short, long)]
+    pub namespace: Option<String>,
+    /// `taskruns` or `pipelineruns`, where there is one of each of that name.
+    #[arg(long)]
+    pub kind: Option<String>,
+    /// The tenant's kubeconfig.
+    #[arg(long, env = "KUBECONFIG")]
+    pub kubeconfig: Option<PathBuf>,
+    /// Keep the snapshot in this file. It holds what the run holds.
+    #[arg(long)]
+    pub save: Option<PathBuf>,
+    /// Decide on the snapshot in this file: nothing else is needed.
+    #[arg(long)]
+    pub from: Option<PathBuf>,
 }
 
 /// What can be done to a store.

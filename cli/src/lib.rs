@@ -4,7 +4,7 @@
 //! **May use:** gateway, cell, agent, and what they use.
 //! **Invariants:** standard output is data, standard error is talk; exit code 0 says that what was asked came
 //! true, 1 that it did not, 64 that it was asked wrongly; nothing is left behind.
-//! **Read in this order:** [`arguments`], [`run`], [`up`], [`demo`].
+//! **Read in this order:** [`arguments`], [`run`], [`up`], [`demo`], [`why`], [`replay`].
 
 pub mod arguments;
 pub mod client;
@@ -14,7 +14,9 @@ pub mod documents;
 mod images;
 mod keys;
 mod kubeconfig;
+pub mod replay;
 pub mod resolvers;
 pub mod run;
 pub mod store;
 pub mod up;
+pub mod why;

@@ -8,11 +8,11 @@ use base::real;
 use base::telemetry::{self, Telemetry};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::arguments::{Arguments, Command, Demo, StoreCommand, Up};
+use crate::arguments::{Arguments, Command, Demo, Replay, StoreCommand, Up, Why};
 use crate::demo::{self, Act, Screen};
 use crate::resolvers::Resolvers;
 use crate::store::StoreArguments;
-use crate::{doctor, up};
+use crate::{doctor, kubeconfig, replay, up, why};
 
 /// Runs the command inside a runtime.
 ///
@@ -41,6 +41,8 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
                 println!("{}", crate::store::migrate(store, &real::host().0).await?);
                 Ok(ExitCode::SUCCESS)
             }
+            Command::Why(options) => tell(options).await,
+            Command::Replay(options) => decide(options).await,
         }
     });
     runtime.shutdown_background();
@@ -83,6 +85,42 @@ async fn stay(options: &Up) -> Result<ExitCode> {
     };
     running.stop().await;
     Ok(code)
+}
+
+async fn tell(options: &Why) -> Result<ExitCode> {
+    let (host, _jobs) = real::host();
+    let (access, namespace) = kubeconfig::read(&options.kubeconfig)?;
+    let namespace = options.namespace.as_ref().unwrap_or(&namespace);
+    let story = why::story(&access, &host, namespace, &options.run, options.kind.as_deref()).await?;
+    if options.json {
+        println!("{story:#}");
+    } else {
+        print!("{}", why::tell(&story)?);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn decide(options: &Replay) -> Result<ExitCode> {
+    let snapshot = match (&options.from, &options.run) {
+        (Some(path), _) => {
+            let text = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+            serde_json::from_slice(&text).with_context(|| format!("{} is no snapshot", path.display()))?
+        }
+        (None, Some(run)) => {
+            let (host, _jobs) = real::host();
+            let path =
+                options.kubeconfig.as_ref().context("name the tenant's kubeconfig: --kubeconfig FILE")?;
+            let (access, namespace) = kubeconfig::read(path)?;
+            let namespace = options.namespace.as_ref().unwrap_or(&namespace);
+            replay::take(&access, &host, namespace, run, options.kind.as_deref()).await?
+        }
+        (None, None) => anyhow::bail!("name a run, or a snapshot with --from FILE"),
+    };
+    if let Some(path) = &options.save {
+        kubeconfig::write_private(path, &serde_json::to_vec_pretty(&snapshot)?)?;
+    }
+    println!("{:#}", replay::run(&snapshot)?);
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn show(options: &Demo) -> Result<ExitCode> {

@@ -206,7 +206,7 @@ fn socket(data: &Path, cell: &str) -> Result<String> {
 }
 
 /// Names that appear in Pods; nothing is pulled by them: the agent does their work.
-fn installation() -> Installation {
+pub(crate) fn installation() -> Installation {
     let image = |name: &str| format!("cella.invalid/{name}:v1");
     Installation {
         entrypoint_image: image("entrypoint"),

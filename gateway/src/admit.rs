@@ -7,7 +7,10 @@ use apimachinery::schema::Required;
 use apimachinery::status::{Reason, Status};
 use base::telemetry::Traceparent;
 use serde_json::Value;
-use store::cell::{CELL, EPOCH, REGION, TRACEPARENT};
+use store::cell::{
+    CELL, EPOCH, EXPLANATION, INFRA_REASON, INFRA_RETRIES, REGION, RERUN, RERUNS, TIMINGS, TRACEPARENT,
+    WAITING,
+};
 use store::tenant::{Namespace, Surroundings};
 use tekton::api::config::TenantConfig;
 use tekton::api::{decode, defaults, validate};
@@ -17,8 +20,6 @@ use tenancy::residency::Residency;
 use crate::app::Admission;
 use crate::objects::At;
 
-/// Annotation: why the run is where it is, as JSON.
-pub const EXPLANATION: &str = "cella.dev/placement-explanation";
 /// The name under which the reference refuses objects; clients show it.
 const WEBHOOK: &str = "validation.webhook.pipeline.tekton.dev";
 /// The same for objects that it cannot read.
@@ -28,7 +29,8 @@ const CONFIG_WEBHOOK: &str = "config.webhook.pipeline.tekton.dev";
 /// Where a tenant's settings are.
 const SETTINGS: &str = "tekton-pipelines";
 /// Annotations that only we set.
-const OURS: [&str; 5] = [CELL, REGION, EPOCH, EXPLANATION, store::cell::TIMINGS];
+const OURS: [&str; 9] =
+    [CELL, REGION, EPOCH, EXPLANATION, TIMINGS, WAITING, INFRA_RETRIES, INFRA_REASON, RERUNS];
 
 /// One request's admission.
 pub(crate) struct Admit<'a> {
@@ -161,7 +163,8 @@ pub(crate) fn place(
         .flatten()
         .filter_map(|(k, v)| Some((k.clone(), v.as_str()?.to_owned())))
         .collect();
-    let tenant = around.tenant.as_ref().map(|t| t.residency.clone()).unwrap_or_default();
+    let policy = around.tenant.as_ref();
+    let tenant = policy.map(|t| t.residency.clone()).unwrap_or_default();
     let refuse = |message: String| {
         let kind = at.target.kind;
         let mut status = Status::failure(Reason::BadRequest, message);
@@ -190,10 +193,25 @@ pub(crate) fn place(
     let placed = placement::place(&request, &cells, now, random).map_err(|e| refuse(e.to_string()))?;
     let explanation =
         serde_json::to_string(&placed).map_err(|_| refuse("the placement cannot be written".into()))?;
+    let rerun = match annotations.get(RERUN).map(String::as_str) {
+        None => policy.is_some_and(|tenant| tenant.rerun_after_loss),
+        Some("true" | "false") => false,
+        Some(other) => {
+            return Err(refuse(format!("annotation {RERUN}: {other:?} is neither true nor false")));
+        }
+    };
+    if rerun {
+        meta::set_annotation(object, RERUN, "true");
+    }
     meta::set_annotation(object, CELL, placed.cell);
     meta::set_annotation(object, REGION, placed.region);
     meta::set_annotation(object, EPOCH, "1");
     meta::set_annotation(object, EXPLANATION, explanation);
+    if let Some(waits_for) = &placed.waits_for {
+        let change = "it goes on by itself then";
+        let waiting = format!("it waits for {waits_for}; {change}; where it may go: {}", request.limits());
+        meta::set_annotation(object, WAITING, waiting);
+    }
     let mut trace = Traceparent::new(host.id(), u64::try_from(host.id() >> 64).unwrap_or(1));
     if let Some(sent) = crate::trace::sent(at.ask) {
         trace = Traceparent { span: trace.span, ..sent };

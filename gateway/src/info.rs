@@ -52,6 +52,7 @@ pub async fn serve(app: &Arc<App>, ask: &Ask, route: &Route) -> Outcome {
         Route::OpenApi(path) => Ok(open_api(ask, path)),
         Route::Version => Ok(answer::json(StatusCode::OK, &version())),
         Route::Statusz => Ok(answer::json(StatusCode::OK, &statusz(app, ask).await?)),
+        Route::Why(namespace, name) => crate::why::serve(app, ask, namespace, name).await,
         Route::Health | Route::Metrics | Route::Objects(_) | Route::NoPart(..) | Route::Nowhere => {
             Ok(answer::nowhere())
         }

@@ -6,7 +6,7 @@
 //! the caller is known; every route has a rule; one write per request, and never a wait for a cell on the way
 //! to it; every refusal is a Kubernetes `Status`.
 //! **Read in this order:** [`entry`] (a request's way in), [`route`], [`authn`], [`homes`], [`objects`] with [`admit`],
-//! [`watch`], [`logs`], [`info`], [`reviews`].
+//! [`watch`], [`logs`], [`info`], [`reviews`], [`why`].
 
 pub mod admit;
 pub mod answer;
@@ -24,6 +24,7 @@ pub mod reviews;
 pub mod route;
 mod trace;
 pub mod watch;
+pub mod why;
 
 pub use app::{Admission, App, Parts};
 pub use entry::{router, router_of_homes};

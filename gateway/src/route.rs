@@ -27,6 +27,8 @@ pub enum Route {
     OpenApiIndex,
     /// `/openapi/v3/PATH`.
     OpenApi(String),
+    /// What is stored about a run: namespace and name.
+    Why(String, String),
     /// Objects.
     Objects(Objects),
     /// Below an object, where there is nothing.
@@ -84,6 +86,9 @@ pub fn parse(path: &str) -> Route {
         ["openapi", "v2"] => Route::OpenApiV2,
         ["openapi", "v3"] => Route::OpenApiIndex,
         ["openapi", "v3", rest @ ..] => Route::OpenApi(rest.join("/")),
+        ["apis", "cella.dev", "v1", "namespaces", namespace, "runs", name, "why"] => {
+            Route::Why((*namespace).to_owned(), (*name).to_owned())
+        }
         ["api", version, rest @ ..] => objects("", version, rest),
         ["apis", group, version, rest @ ..] if !group.is_empty() => objects(group, version, rest),
         _ => Route::Nowhere,

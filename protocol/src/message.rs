@@ -6,6 +6,7 @@
 //! start  -> Go | Revoked | Burn          the start gate: no user container before Go
 //! report -> desired state                cumulative, ordered by seq; repeated ones are harmless
 //! watch  -> desired state, when changed  long poll; this is how cancel and sidecar readiness arrive
+//! renew  -> Lease | Revoked              only for an Order with a lease: may it go on for another one
 //! logs   -> next offset                  chunks addressed by (container, offset)
 //! ```
 
@@ -24,6 +25,10 @@ pub const START: &str = "/agent/v1/start";
 pub const REPORT: &str = "/agent/v1/report";
 /// Path of [`Watch`].
 pub const WATCH: &str = "/agent/v1/watch";
+/// Path of [`Renew`].
+pub const RENEW: &str = "/agent/v1/renew";
+/// Capability of [`Hello`]: the runtime ends everything when a lease runs out, whatever the agent does.
+pub const CAPABILITY_LEASE: &str = "lease";
 /// Path prefix of log chunks: `/agent/v1/logs/{machine}/{nonce}/{attempt}/{container}?offset=N`.
 ///
 /// The body is bytes of the CRI log format (`<RFC 3339 nano> stdout|stderr F|P <text>\n`), N its offset in
@@ -125,6 +130,26 @@ pub struct Watch {
     pub seen: Desired,
     /// How long the cell may hold the request open, in ms.
     pub wait_ms: u64,
+}
+
+/// Asks to go on for another lease. The lease counts from the moment at which the agent *sent* this, on a clock that
+/// counts suspend: the cell's answer is about a moment after that.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Renew {
+    /// Who speaks.
+    pub speaker: Speaker,
+    /// The attempt of the Order.
+    pub attempt: String,
+}
+
+/// Answer to [`Renew`].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(tag = "answer", rename_all = "snake_case")]
+pub enum RenewAnswer {
+    /// Another lease, as long as the Order says.
+    Lease,
+    /// Another attempt may be running: end everything, report nothing.
+    Revoked,
 }
 
 /// What the cell wants of the attempt. Answer to [`Report`] and [`Watch`].

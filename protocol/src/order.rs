@@ -31,6 +31,10 @@ pub struct Order {
     pub registry_auth: BTreeMap<String, RegistryAuth>,
     /// After this instant (µs since 1970) the agent stops the pod whatever the cell says.
     pub deadline_us: i64,
+    /// The agent must hear from the cell within this time, in ms, for as long as anything of the pod runs; its end is
+    /// armed where a wedged agent cannot stop it. `None`: it goes on whatever happens to the cell.
+    #[serde(default)]
+    pub lease_ms: Option<u64>,
     /// W3C trace context of the run.
     #[serde(default)]
     pub traceparent: Option<String>,

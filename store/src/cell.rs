@@ -18,7 +18,7 @@ pub mod session;
 pub mod view;
 pub mod volumes;
 
-pub use pods::{MachineSize, machine_id};
+pub use pods::{MachineSize, again_after, machine_id, retry_of};
 
 use std::time::Duration;
 
@@ -42,6 +42,18 @@ pub const EPOCH: &str = "cella.dev/placement-epoch";
 pub const TRACEPARENT: &str = "cella.dev/traceparent";
 /// Annotation of a finished TaskRun: its instants as JSON, µs since 1970.
 pub const TIMINGS: &str = "cella.dev/timings";
+/// Annotation of the root run: why it is where it is, and where it was before, as JSON.
+pub const EXPLANATION: &str = "cella.dev/placement-explanation";
+/// Annotation: what a run waits for, and what would change it. Absent while it waits for nothing.
+pub const WAITING: &str = "cella.dev/waiting";
+/// Annotation that users set: `true` runs it again when its machine was lost after its steps had started.
+pub const RERUN: &str = "cella.dev/rerun-after-loss";
+/// Annotation: how many attempts of the run the infrastructure has lost. Not the user's retries.
+pub const INFRA_RETRIES: &str = "cella.dev/infra-retries";
+/// Annotation: why the last of those was lost.
+pub const INFRA_REASON: &str = "cella.dev/infra-retry-reason";
+/// Annotation: how often the run was run again because a user deleted its Pod.
+pub const RERUNS: &str = "cella.dev/reruns";
 
 const SETTLE_PAUSE: Duration = Duration::from_millis(50);
 const SETTLE_TRIES: u32 = 200;
@@ -78,6 +90,9 @@ pub enum CellError {
     /// Nothing was written, because the store has no room.
     #[error("the store has no room left")]
     Full,
+    /// Nothing was written: the cell has as many machines as it may have.
+    #[error("the cell has as many machines as it may have")]
+    Limit,
     /// The store cannot be reached; the write may or may not have been done.
     #[error("the store is unavailable: {0}")]
     Unavailable(String),
@@ -177,7 +192,7 @@ fn of_txn(error: TxnError, ops: &[Op]) -> CellError {
             };
             CellError::Conflict { what }
         }
-        TxnError::Limit { op } => CellError::Unavailable(format!("counter of op {op} is at its limit")),
+        TxnError::Limit { .. } => CellError::Limit,
         TxnError::Full => CellError::Full,
         TxnError::Unavailable(why) => CellError::Unavailable(why),
         TxnError::Unknown => CellError::Unavailable("the outcome is unknown".into()),

@@ -4,6 +4,7 @@
 //! and what concerns a run puts a Due row for its cell into the same transaction.
 
 mod found;
+mod story;
 mod surroundings;
 
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use crate::object::{self, ObjectKey, scope};
 use crate::records::{cell, due};
 
 pub use found::{TEKTON, found};
+pub use story::Story;
 pub use surroundings::{Namespace, Surroundings, residency};
 
 const SETTLE_PAUSE: Duration = Duration::from_millis(50);

@@ -15,8 +15,13 @@ use crate::residency::{BadResidency, Residency};
 pub const REGIONS: &str = "cella.dev/regions";
 /// Annotation: `strict` (only those regions), `prefer` (those first; the default when regions are named), `any`.
 pub const PLACEMENT: &str = "cella.dev/placement";
+/// Annotation: how long a run that has not started waits for a machine in its cell before it is placed again where
+/// there is room: `30s`, `5m`.
+pub const MAX_WAIT: &str = "cella.dev/max-wait";
 /// A cell that has been silent for longer is not placed on, µs.
-pub const SILENT_US: i64 = 60_000_000;
+pub const SILENT_US: i64 = 15_000_000;
+/// Earlier placements that an explanation keeps.
+pub const EARLIER_MAX: usize = 16;
 
 /// How binding the regions of a request are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -40,6 +45,8 @@ pub struct Request {
     pub residency: Residency,
     /// A claim of the run whose volume exists, and the cell that has it.
     pub volume: Option<(String, String)>,
+    /// How long it waits for a machine before it is placed again, µs; `None`: for ever.
+    pub max_wait_us: Option<i64>,
 }
 
 /// What is known of a cell.
@@ -73,6 +80,9 @@ pub enum BadRequest {
     /// `cella.dev/residency` names something that is no region.
     #[error(transparent)]
     Residency(#[from] BadResidency),
+    /// `cella.dev/max-wait` is no time.
+    #[error("annotation {MAX_WAIT}: {0:?} is not a time; write for example 30s, 5m or 1h30m")]
+    Wait(String),
     /// `strict` without regions.
     #[error("annotation {PLACEMENT}: strict needs annotation {REGIONS}")]
     StrictNowhere,
@@ -104,7 +114,52 @@ impl Request {
             Some("any") => Mode::Any,
             Some(other) => return Err(BadRequest::Mode(other.to_owned())),
         };
-        Ok(Self { regions, mode, residency, volume: None })
+        let wait = annotations.get(MAX_WAIT).filter(|wait| !wait.is_empty());
+        let max_wait_us =
+            wait.map(|wait| seconds(wait).ok_or_else(|| BadRequest::Wait(wait.clone()))).transpose()?;
+        let max_wait_us = max_wait_us.map(|s| s.saturating_mul(1_000_000));
+        Ok(Self { regions, mode, residency, volume: None, max_wait_us })
+    }
+
+    /// In words: where it may go, for whoever wants to change that.
+    pub fn limits(&self) -> String {
+        let mut limits = Vec::new();
+        if self.mode == Mode::Strict {
+            limits.push(format!(
+                "annotation {PLACEMENT} is strict and {REGIONS} is {}",
+                self.regions.join(",")
+            ));
+        }
+        if let Some(regions) = self.residency.regions() {
+            limits.push(format!("residency allows {}", regions.join(",")));
+        }
+        if limits.is_empty() { "it may go anywhere".into() } else { limits.join(", and ") }
+    }
+}
+
+/// Seconds of `90`, `30s`, `5m`, `1h30m`.
+fn seconds(text: &str) -> Option<i64> {
+    let (mut total, mut number) = (0_i64, None::<i64>);
+    for c in text.chars() {
+        match (c, c.to_digit(10)) {
+            (_, Some(digit)) => {
+                number = Some(number.unwrap_or(0).checked_mul(10)?.checked_add(i64::from(digit))?);
+            }
+            ('s' | 'm' | 'h', None) => {
+                let factor = match c {
+                    's' => 1,
+                    'm' => 60,
+                    _ => 3600,
+                };
+                total = total.checked_add(number.take()?.checked_mul(factor)?)?;
+            }
+            _ => return None,
+        }
+    }
+    match number {
+        Some(bare) if total == 0 => Some(bare),
+        None if !text.is_empty() => Some(total),
+        _ => None,
     }
 }
 
@@ -150,6 +205,38 @@ pub struct Placed {
     /// Every other cell and why not.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub refused: BTreeMap<String, Refusal>,
+    /// When, µs since 1970.
+    #[serde(default)]
+    pub at_us: i64,
+    /// Where the run was before, the first placement first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub earlier: Vec<Earlier>,
+}
+
+/// A placement that was given up.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Earlier {
+    /// The cell.
+    pub cell: String,
+    /// When it was chosen, µs since 1970.
+    pub at_us: i64,
+    /// Why that one, in words.
+    pub because: String,
+    /// Why the run did not stay there.
+    pub left: String,
+}
+
+impl Placed {
+    /// This placement, after `before`, which was given up because of `left`.
+    #[must_use]
+    pub fn after(mut self, before: Placed, left: &str) -> Self {
+        self.earlier = before.earlier;
+        let (cell, at_us, because) = (before.cell, before.at_us, before.because);
+        self.earlier.push(Earlier { cell, at_us, because, left: left.to_owned() });
+        let surplus = self.earlier.len().saturating_sub(EARLIER_MAX);
+        self.earlier.drain(..surplus);
+        self
+    }
 }
 
 /// No cell can ever take the run.
@@ -227,7 +314,15 @@ pub fn place(request: &Request, cells: &[CellView], now_us: i64, random: u64) ->
         .filter(|(c, _)| c.cell != chosen.cell)
         .map(|(c, v)| (c.cell.clone(), v.unwrap_or(Refusal::LessWanted)))
         .collect();
-    Ok(Placed { cell: chosen.cell.clone(), region: chosen.region.clone(), because, waits_for, refused })
+    Ok(Placed {
+        cell: chosen.cell.clone(),
+        region: chosen.region.clone(),
+        because,
+        waits_for,
+        refused,
+        at_us: now_us,
+        earlier: Vec::new(),
+    })
 }
 
 fn refusal(request: &Request, cell: &CellView, now_us: i64) -> Option<Refusal> {

@@ -47,6 +47,11 @@ impl Residency {
         }
     }
 
+    /// The regions that are allowed; `None`: any.
+    pub fn regions(&self) -> Option<Vec<&str>> {
+        Some(self.0.as_ref()?.iter().map(String::as_str).collect())
+    }
+
     /// Whether something may be in this region.
     pub fn allows(&self, region: &str) -> bool {
         self.0.as_ref().is_none_or(|regions| regions.contains(region))

@@ -22,6 +22,7 @@ fn order() -> Order {
         done_by_agent: Vec::new(),
         registry_auth: BTreeMap::new(),
         deadline_us: DEADLINE,
+        lease_ms: None,
         traceparent: None,
         network: Network::None,
     }

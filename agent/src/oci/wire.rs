@@ -43,6 +43,11 @@ pub enum Request {
         /// Number of the signal.
         signal: i32,
     },
+    /// The pod ends at this moment, unless a later one comes before.
+    Lease {
+        /// µs of CLOCK_BOOTTIME, which counts suspend.
+        until_us: u64,
+    },
     /// Runs a command in a running container, for a probe.
     Exec {
         /// Which container.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use base::host::BoxFuture;
+use base::host::{BoxFuture, Mono};
 use k8s_openapi::api::core::v1::PodStatus;
 use protocol::order::Order;
 use tokio::sync::watch;
@@ -29,6 +29,8 @@ pub struct State {
     pub stops: Vec<u64>,
     /// Annotations that were last shown.
     pub annotations: BTreeMap<String, String>,
+    /// End of the lease that was last given: whoever plays the pod ends it then.
+    pub leased: Option<Mono>,
     /// Whether every trace was removed.
     pub removed: bool,
     status: PodStatus,
@@ -84,7 +86,8 @@ impl Fake {
 
 impl PodRuntime for Fake {
     fn capabilities(&self) -> BTreeMap<String, String> {
-        BTreeMap::from([("runtime".to_owned(), "fake".to_owned())])
+        let lease = protocol::message::CAPABILITY_LEASE.to_owned();
+        BTreeMap::from([("runtime".to_owned(), "fake".to_owned()), (lease, "true".to_owned())])
     }
 
     fn prepare(&self, order: Arc<Order>) -> BoxFuture<'_, Prepared> {
@@ -124,6 +127,10 @@ impl PodRuntime for Fake {
                 .get(container)
                 .is_some_and(|(bytes, complete)| bytes.len() as u64 > offset || *complete)
         }))
+    }
+
+    fn lease(&self, until: Mono) {
+        self.change(|state| state.leased = state.leased.max(Some(until)));
     }
 
     fn annotate(&self, annotations: &BTreeMap<String, String>) {

@@ -8,9 +8,10 @@ use axum::extract::{Path, Query, State};
 use axum::routing::post;
 use axum::{Json, Router, body::Bytes};
 use base::host::Host;
+use http::StatusCode;
 use protocol::message::{
-    Desired, HELLO, Hello, HelloAnswer, LOGS, LogAnswer, REPORT, Report, START, Start, StartAnswer, WATCH,
-    Watch,
+    Desired, HELLO, Hello, HelloAnswer, LOGS, LogAnswer, RENEW, REPORT, Renew, RenewAnswer, Report, START,
+    Start, StartAnswer, WATCH, Watch,
 };
 use protocol::order::{Network, Order, Volume};
 use serde_json::{Value, json};
@@ -27,6 +28,7 @@ pub struct Told {
     pub starts: u32,
     /// Generations of volumes, as told at the gate.
     pub volumes: BTreeMap<String, u64>,
+    pub renewals: u32,
 }
 
 pub struct Cell {
@@ -34,6 +36,8 @@ pub struct Cell {
     order: Order,
     pub desired: watch::Sender<Desired>,
     pub gate: Mutex<StartAnswer>,
+    /// Answer to a renewal; `None`: there is none.
+    pub renew: Mutex<Option<RenewAnswer>>,
     host: Host,
 }
 
@@ -47,6 +51,7 @@ impl Cell {
             order,
             desired: watch::Sender::new(Desired { annotations, ..Desired::default() }),
             gate: Mutex::new(StartAnswer::Go),
+            renew: Mutex::new(Some(RenewAnswer::Lease)),
             host: host.clone(),
         })
     }
@@ -58,6 +63,7 @@ impl Cell {
             .route(START, post(start))
             .route(REPORT, post(report))
             .route(WATCH, post(desired))
+            .route(RENEW, post(renew))
             .route(&logs, post(log))
             .with_state(self.clone())
     }
@@ -107,6 +113,11 @@ async fn start(State(cell): Shared, Json(start): Json<Start>) -> Json<StartAnswe
     told.volumes = start.volumes;
     told.gate_us = Some(cell.host.clock.utc().0);
     Json(cell.gate.lock().unwrap().clone())
+}
+
+async fn renew(State(cell): Shared, Json(_): Json<Renew>) -> Result<Json<RenewAnswer>, StatusCode> {
+    cell.told.lock().unwrap().renewals += 1;
+    cell.renew.lock().unwrap().clone().map(Json).ok_or(StatusCode::SERVICE_UNAVAILABLE)
 }
 
 async fn report(State(cell): Shared, Json(report): Json<Report>) -> Json<Desired> {
@@ -159,6 +170,7 @@ pub fn order(spec: Value, volumes: BTreeMap<String, Volume>) -> Order {
         done_by_agent: Vec::new(),
         registry_auth: BTreeMap::new(),
         deadline_us: i64::MAX / 2,
+        lease_ms: None,
         traceparent: None,
         network: Network::None,
     }

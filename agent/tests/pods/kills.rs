@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::cell::{Cell, order, sh};
 use crate::host::{AGENT, config, eventually, machine, shared, traces};
 
-fn spawn(machine: &str, cell: &str) -> Child {
+pub fn spawn(machine: &str, cell: &str) -> Child {
     let mut agent = Command::new(AGENT).stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
     let line = serde_json::to_string(&config(machine, cell)).unwrap();
     writeln!(agent.stdin.as_mut().unwrap(), "{line}").unwrap();

@@ -4,4 +4,5 @@ mod cell;
 mod failures;
 mod host;
 mod kills;
+mod leases;
 mod life;

@@ -19,6 +19,12 @@ use super::{MachineProvider, MachineSpec, MachineState, ProviderError};
 /// How long an agent may take to clean up before it is killed.
 const LEAVE_TIME: Duration = Duration::from_secs(10);
 
+/// The file in a machine's folder that a living agent holds locked.
+const AGENT_LOCK: &str = "agent.lock";
+/// How often, and at what distance, a machine of an earlier server is looked at before that is called a failure.
+const OUTLIVED_LOOKS: usize = 50;
+const OUTLIVED_PAUSE: Duration = Duration::from_millis(200);
+
 /// How agents are started.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -74,6 +80,27 @@ impl Local {
         for id in &ids {
             drop(self.delete(id).await);
         }
+    }
+
+    /// A machine of an earlier life of this server: its agent leaves when it notices, and holds its lock until then.
+    /// Ends when that has come true.
+    async fn outlived(&self, id: &str) -> Result<(), ProviderError> {
+        let failed = |what: String| ProviderError::Failed(format!("machine {id}: {what}"));
+        let lock = self.settings.data.join(id).join(AGENT_LOCK);
+        for _ in 0..OUTLIVED_LOOKS {
+            match std::fs::File::open(&lock) {
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+                Err(error) => return Err(failed(error.to_string())),
+                Ok(file) if file.try_lock().is_ok() => {
+                    drop(file);
+                    // Its supervisor dies with it, a moment later.
+                    self.host.clock.sleep(OUTLIVED_PAUSE).await;
+                    return Ok(());
+                }
+                Ok(_) => self.host.clock.sleep(OUTLIVED_PAUSE).await,
+            }
+        }
+        Err(failed("its agent of an earlier server still lives".into()))
     }
 
     async fn start(&self, spec: &MachineSpec) -> Result<(), ProviderError> {
@@ -154,6 +181,9 @@ impl MachineProvider for Local {
                 process.stdin = None;
                 (process.state.clone(), process.kill.clone(), process.gone.clone())
             });
+            if waits.is_none() {
+                return self.outlived(&id).await;
+            }
             if let Some((MachineState::Running, kill, gone)) = waits
                 && self.host.within(LEAVE_TIME, gone.notified()).await.is_err()
             {

@@ -21,6 +21,8 @@ struct State {
     machines: BTreeMap<String, MachineState>,
     fresh: Vec<MachineSpec>,
     refuses: bool,
+    keeps: bool,
+    most: usize,
 }
 
 impl Sim {
@@ -60,6 +62,16 @@ impl Sim {
         self.state().refuses = refuses;
     }
 
+    /// Whether deletion fails from now on.
+    pub fn keep(&self, keeps: bool) {
+        self.state().keeps = keeps;
+    }
+
+    /// Most machines that there were at one time.
+    pub fn most(&self) -> usize {
+        self.state().most
+    }
+
     /// The machine is there and has not stopped.
     pub fn is_running(&self, id: &str) -> bool {
         self.state().machines.get(id) == Some(&MachineState::Running)
@@ -79,6 +91,7 @@ impl MachineProvider for Sim {
             }
             if !state.machines.contains_key(&spec.id) {
                 state.machines.insert(spec.id.clone(), MachineState::Running);
+                state.most = state.most.max(state.machines.len());
                 state.fresh.push(spec);
                 self.created.notify_one();
             }
@@ -90,6 +103,9 @@ impl MachineProvider for Sim {
         let id = id.to_owned();
         Box::pin(async move {
             let mut state = self.state();
+            if state.keeps {
+                return Err(ProviderError::Failed("it cannot be deleted now".into()));
+            }
             state.machines.remove(&id);
             state.fresh.retain(|spec| spec.id != id);
             Ok(())

@@ -65,6 +65,7 @@ pub(super) fn write(
         events: events.collect(),
         timer_us: after.map(|after| now_us.saturating_add(after.max(TIMER_MIN_US))),
         timers_known_us,
+        reserve: None,
     })
 }
 
@@ -129,9 +130,9 @@ fn timings(view: &View) -> Option<String> {
     Some(json!(attempt.timings).to_string())
 }
 
-type Metadata = (BTreeMap<String, String>, BTreeMap<String, String>);
+pub(super) type Metadata = (BTreeMap<String, String>, BTreeMap<String, String>);
 
-fn metadata_of(run: &Value) -> Metadata {
+pub(super) fn metadata_of(run: &Value) -> Metadata {
     let map = |member: &str| {
         let entries = run["metadata"][member].as_object().into_iter().flatten();
         entries.filter_map(|(k, v)| Some((k.clone(), v.as_str()?.to_owned()))).collect()

@@ -225,32 +225,6 @@ async fn a_death_of_the_cell_in_any_transaction_loses_nothing_and_starts_nothing
 }
 
 #[tokio::test]
-async fn runs_of_a_cell_that_is_gone_are_adopted_unless_they_are_pinned() {
-    let mut rig = Rig::new();
-    let waits = rig.submit(one_step("waits")).await;
-    rig.agent().await;
-    let started = rig.submit(one_step("started")).await;
-    let agent = rig.agent().await;
-    let order = agent.order().await;
-    assert_eq!(agent.start(&order.attempt, status(&order, "waiting", 0)).await, StartAnswer::Go);
-    let mut run = one_step("pinned");
-    run["metadata"]["annotations"] = json!({"cella.dev/placement": "strict", "cella.dev/regions": "here"});
-    let pinned = rig.submit(run).await;
-    rig.move_to("cell-b", "there").await;
-    let mut agent = rig.agent().await;
-    agent.run().await;
-    assert_eq!(reason(&rig.until_ended(&waits).await), "Succeeded");
-    let lost = rig.until_ended(&started).await;
-    assert_ne!(reason(&lost), "Succeeded");
-    let annotation =
-        |run: &Value, name: &str| run["metadata"]["annotations"][name].as_str().unwrap().to_owned();
-    assert_eq!(annotation(&lost, "cella.dev/cell"), "cell-b");
-    assert_eq!(annotation(&lost, "cella.dev/placement-epoch"), "2");
-    let (pinned_run, _) = rig.get(&pinned).await.unwrap();
-    assert_eq!(annotation(&pinned_run, "cella.dev/cell"), CELL);
-}
-
-#[tokio::test]
 async fn a_server_that_dies_with_its_machines_replaces_what_had_not_started() {
     let mut rig = Rig::new();
     let waits = rig.submit(one_step("waits")).await;

@@ -134,6 +134,7 @@ pub(super) struct Rig {
     machines_max: usize,
     egress: Egress,
     hubs: Hubs,
+    pub(super) pace: Pace,
 }
 
 impl Rig {
@@ -175,6 +176,7 @@ impl Rig {
             machines_max,
             egress: Egress::default(),
             hubs: Hubs::default(),
+            pace: Pace { heartbeat: Duration::from_millis(20), forgotten: Duration::from_secs(600) },
         };
         rig.start();
         rig
@@ -195,19 +197,42 @@ impl Rig {
 
     /// Ends the cell for good and starts another one of the same Home.
     pub(super) async fn move_to(&mut self, cell: &str, region: &str) {
+        self.move_to_with(cell, region, Arc::new(Sim::default())).await;
+    }
+
+    /// The same, and the other one has machines already.
+    pub(super) async fn move_to_with(&mut self, cell: &str, region: &str, provider: Arc<Sim>) {
         assert!(self.jobs.shutdown(PATIENCE).await.is_empty());
         let (host, jobs) = base::real::host();
         (self.host, self.jobs) = (host, jobs);
-        self.provider = Arc::new(Sim::default());
+        self.provider = provider;
         self.start_as(cell, region);
     }
 
+    /// Another cell of the same Home, which lives as long as this one.
+    pub(super) fn beside(&self, cell: &str, region: &str) -> Beside {
+        let provider = Arc::new(Sim::default());
+        let (router, cell) = self.launch(cell, region, provider.clone(), 100);
+        Beside { router, provider, host: self.host.clone(), _cell: cell }
+    }
+
+    /// Another replica of this cell.
+    pub(super) fn replica(&self) -> Cell {
+        self.launch(CELL, "here", self.provider.clone(), self.machines_max).1
+    }
+
     fn start_as(&mut self, cell: &str, region: &str) {
+        let (router, cell) = self.launch(cell, region, self.provider.clone(), self.machines_max);
+        self.router = router;
+        self.cell = Some(cell);
+    }
+
+    fn launch(&self, cell: &str, region: &str, provider: Arc<Sim>, machines_max: usize) -> (Router, Cell) {
         let config = Config {
             cell: cell.into(),
             region: region.into(),
             address: format!("local:{cell}"),
-            machines_max: self.machines_max,
+            machines_max,
             arch: vec!["amd64".into()],
             machine_key: [7; 32],
             peer_token: PEER.into(),
@@ -216,7 +241,7 @@ impl Rig {
         let parts = Parts {
             host: self.host.clone(),
             store: self.store.clone(),
-            provider: self.provider.clone(),
+            provider,
             sink: Files::new(&self.data.path().join("logs"), LOG_BYTES_MAX),
             images: Arc::new(Fixed::default()),
             secrets: Arc::new(InObject),
@@ -228,9 +253,7 @@ impl Rig {
             },
             installation: installation(),
         };
-        let (router, cell) = Cell::start_at(config, parts, Pace { heartbeat: Duration::from_millis(20) });
-        self.router = router;
-        self.cell = Some(cell);
+        Cell::start_at(config, parts, self.pace)
     }
 
     /// Ends the cell's process as kill -9 does, between any two awaits, and starts another one. The machines of
@@ -362,7 +385,7 @@ impl Rig {
 
     pub(super) fn agent_of(&self, spec: MachineSpec, nonce: &str) -> Agent {
         let speaker = Speaker { machine: spec.id.clone(), nonce: nonce.into() };
-        Agent { router: self.router.clone(), spec, speaker, seq: 0 }
+        Agent { router: self.router.clone(), spec, speaker, seq: 0, leases: true }
     }
 
     pub(super) async fn log(&self, pod: &str, container: &str) -> (StatusCode, String) {
@@ -384,6 +407,23 @@ fn with_namespace(object: &mut Value) -> Value {
     object.clone()
 }
 
+/// Another cell of the Home.
+pub(super) struct Beside {
+    router: Router,
+    provider: Arc<Sim>,
+    host: Host,
+    _cell: Cell,
+}
+
+impl Beside {
+    /// The agent of its next machine.
+    pub(super) async fn agent(&self) -> Agent {
+        let spec = self.host.within(PATIENCE, self.provider.taken()).await.expect("a machine is made");
+        let speaker = Speaker { machine: spec.id.clone(), nonce: "boot-1".into() };
+        Agent { router: self.router.clone(), spec, speaker, seq: 0, leases: true }
+    }
+}
+
 /// An agent that does what a test says.
 #[derive(Clone)]
 pub(super) struct Agent {
@@ -391,6 +431,8 @@ pub(super) struct Agent {
     pub(super) spec: MachineSpec,
     pub(super) speaker: Speaker,
     seq: u64,
+    /// It can keep a lease.
+    pub(super) leases: bool,
 }
 
 impl Agent {
@@ -400,7 +442,7 @@ impl Agent {
             &Hello {
                 speaker: self.speaker.clone(),
                 version: protocol::VERSION,
-                capabilities: BTreeMap::new(),
+                capabilities: BTreeMap::from([(message::CAPABILITY_LEASE.into(), self.leases.to_string())]),
             },
         )
         .await

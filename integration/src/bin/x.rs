@@ -34,7 +34,7 @@ enum Command {
     },
     /// Run the real kubectl and tkn against a server.
     Clients,
-    /// Measure: start, steps, chain, burst, creates, idle, history, wide.
+    /// Measure: start, steps, chain, burst, creates, idle, history, wide, place.
     Bench {
         /// Which measurement.
         name: String,

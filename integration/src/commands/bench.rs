@@ -2,6 +2,7 @@
 
 mod creates;
 mod latency;
+mod place;
 pub mod raw;
 mod standing;
 mod wide;
@@ -16,6 +17,10 @@ use crate::server::{Options, Server};
 
 /// Runs a measurement and prints its line.
 pub fn run(name: &str, store: Option<&str>) -> Result<bool> {
+    if name == "place" {
+        println!("{name}: {}", place::run()?);
+        return Ok(true);
+    }
     let tools = Tools::ready()?;
     let mut options = Options::new(tools.cella.clone(), tools.images.clone());
     options.arguments.extend(store.into_iter().flat_map(|store| ["--store".to_owned(), store.to_owned()]));
@@ -31,7 +36,7 @@ pub fn run(name: &str, store: Option<&str>) -> Result<bool> {
             "idle" => standing::idle(&options).await,
             "history" => standing::history(&options).await,
             "wide" => wide::run(&options).await,
-            other => bail!("there is no measurement {other:?}; there are start, steps, chain, burst, creates, idle, history, wide"),
+            other => bail!("there is no measurement {other:?}; there are start, steps, chain, burst, creates, idle, history, wide, place"),
         }
     })?;
     println!("{name}: {figures} fdatasync_p50_ms={sync:.2}");

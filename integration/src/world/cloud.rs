@@ -9,7 +9,7 @@ use agent::runtime::{LogChunk, PodRuntime, Prepared, Seen};
 use agent::session::Session;
 use axum::Router;
 use axum::body::Body;
-use base::host::{BoxFuture, Host, Net, NetError, race};
+use base::host::{BoxFuture, Host, Mono, Net, NetError, race};
 use cell::provider::{MachineProvider, MachineSpec, MachineState, ProviderError};
 use http::{Request, Response};
 use k8s_openapi::api::core::v1::PodStatus;
@@ -247,6 +247,9 @@ impl PodRuntime for Watched {
     fn log_grown<'a>(&'a self, container: &'a str, offset: u64) -> BoxFuture<'a, ()> {
         self.fake.log_grown(container, offset)
     }
+    fn lease(&self, until: Mono) {
+        self.fake.lease(until);
+    }
     fn annotate(&self, annotations: &BTreeMap<String, String>) {
         self.fake.annotate(annotations);
     }
@@ -272,7 +275,7 @@ async fn play(host: Host, fake: &Fake) {
     if started {
         fake.show(status(&order, &json!({"running": {"startedAt": now(&host)}}), "Running"));
         let work = host.clock.sleep(Duration::from_millis(50 + draw(6000) as u64));
-        let told = fake.until(|state| !state.stops.is_empty());
+        let told = race(fake.until(|state| !state.stops.is_empty()), starve(&host, fake));
         if let base::host::Either::Left(()) = race(work, told).await {
             code = i32::from(draw(8) == 0);
         }
@@ -287,6 +290,19 @@ async fn play(host: Host, fake: &Fake) {
         "exitCode": code, "reason": reason, "startedAt": now(&host), "finishedAt": now(&host), "message": message,
     }});
     fake.show(status(&order, &ended, if code == 0 { "Succeeded" } else { "Failed" }));
+}
+
+/// Completes at the end of the pod's lease, if it has one: as its supervisor would end it.
+async fn starve(host: &Host, fake: &Fake) {
+    loop {
+        let leased = fake.state().leased;
+        let Some(until) = leased else { return std::future::pending().await };
+        let left = until.since(host.clock.mono());
+        if left.is_zero() {
+            return;
+        }
+        host.clock.sleep(left).await;
+    }
 }
 
 fn now(host: &Host) -> String {

@@ -7,11 +7,11 @@ use apimachinery::meta;
 use apimachinery::time::Micros;
 use serde_json::{Value, json};
 
-use super::pods::{self, MachineSize};
+use super::pods::{self, MachineSize, Wish};
 use super::view::View;
 use super::{
-    CELL, CellError, CellStore, EPOCH, REGION, Seen, TRACEPARENT, derived_uid, key_of, owner_key, replace,
-    seen,
+    CELL, CellError, CellStore, EPOCH, REGION, RERUN, Seen, TRACEPARENT, derived_uid, key_of, owner_key,
+    replace, seen,
 };
 use crate::backend::{Op, Pre, Read, Revision, RowKey};
 use crate::object::{self, ObjectKey};
@@ -39,6 +39,9 @@ pub struct RunWrite {
     pub timer_us: Option<i64>,
     /// Timers of this run that exist, as far as the caller knows, µs since 1970.
     pub timers_known_us: BTreeSet<i64>,
+    /// A new machine is counted in the cell's capacity at once, when the cell has fewer than so many; otherwise, or
+    /// when there is no room, it waits for its turn.
+    pub reserve: Option<u32>,
 }
 
 /// An object to create.
@@ -76,20 +79,37 @@ impl CellStore {
     /// # Errors
     /// [`CellError::Conflict`] when anything has changed since `view`, or the run is another cell's by now;
     /// [`CellError::Foreign`] when something is to be written that isn't the run's.
-    pub async fn run_apply(&self, view: &View, write: RunWrite) -> Result<Applied, CellError> {
+    pub async fn run_apply(&self, view: &View, mut write: RunWrite) -> Result<Applied, CellError> {
+        match self.run_apply_once(view, &write).await {
+            // No room: its machine stands in line.
+            Err(CellError::Limit) if write.reserve.take().is_some() => {
+                self.run_apply_once(view, &write).await
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// The run's row says which cell it is placed on and in which epoch. Every write here depends on that row's
+    /// revision, so that none of a cell that lost the run gets through.
+    async fn run_apply_once(&self, view: &View, write: &RunWrite) -> Result<Applied, CellError> {
         if meta::annotation(&view.run.value, CELL).is_some_and(|cell| cell != self.cell()) {
             return Err(CellError::Conflict { what: "the placement".into() });
         }
         let now = Micros(self.host().clock.utc().0);
-        let mut ops: Vec<Op> = consume(view, &write);
+        let mut ops: Vec<Op> = consume(view, write);
         let consumed = ops.len();
-        self.timer_ops(view, &write, &mut ops);
-        let run = self.run_op(view, &write, &mut ops);
+        self.timer_ops(view, write, &mut ops);
+        let run = self.run_op(view, write, &mut ops);
         for create in &write.creates {
-            self.create(view, create, now, &write, &mut ops)?;
+            self.create(view, create, now, write, &mut ops)?;
         }
         for (key, value) in &write.updates {
             ops.push(replace(owned(view, key)?, value));
+            if is_run(&key.kind) {
+                // A child that is still on its way here from another cell is that one's to look at.
+                let cell = meta::annotation(value, CELL).unwrap_or(self.cell());
+                ops.push(due::put(cell, key, 0));
+            }
         }
         for key in &write.deletes {
             if view.owned.iter().any(|o| o.key == *key) {
@@ -191,13 +211,21 @@ impl CellStore {
                 meta::set_annotation(&mut child, annotation, value);
             }
         }
+        if meta::annotation(&child, RERUN).is_none()
+            && let Some(value) = meta::annotation(&run.value, RERUN)
+        {
+            meta::set_annotation(&mut child, RERUN, value);
+        }
         if key.kind == "persistentvolumeclaims" {
             child["status"] = json!({"phase": "Pending"});
         }
         if let Some(size) = &create.machine {
             let status = write.status.as_ref().unwrap_or(&run.value["status"]);
             let claims = pods::claims_of(&child);
-            self.attempt_create(view, &key, &uid, *size, status, claims, now, ops);
+            // One that may wait for a volume takes no place from others meanwhile.
+            let reserve = write.reserve.filter(|_| claims.is_empty());
+            let wish = Wish { size: *size, reserve };
+            self.attempt_create(view, &key, &uid, &wish, status, claims, now, ops)?;
         }
         ops.push(object::put(&key, Pre::Absent, &child, None));
         if is_looked_at(&key.kind) {
@@ -216,7 +244,7 @@ impl CellStore {
     }
 
     /// Events are told apart by what they say; one that was said before is counted, as Kubernetes does.
-    async fn events(
+    pub(super) async fn events(
         &self,
         view: &View,
         events: &[EventWrite],

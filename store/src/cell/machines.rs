@@ -3,18 +3,39 @@
 use apimachinery::meta;
 use serde_json::{Value, json};
 
-use super::pods::{put_record, set_phase};
+use super::pods::{put_record, reserve};
 use super::session::Session;
-use super::{CellError, CellStore, remove, replace};
+use super::{CellError, CellStore, RERUN, remove, replace};
 use crate::backend::{Op, Pre, Read, Revision, RowKey, Table};
-use crate::records::attempt::{Attempt, Phase};
+use crate::records::attempt::{Attempt, Cause, Phase};
 use crate::records::machine::{self, Machine};
 use crate::records::{self, cell};
 
 /// Most machines of one cell.
 const MACHINES_MAX: usize = 100_000;
-/// After so many attempts of one Try that were lost before the start gate the run fails instead of going on.
+/// After so many attempts of one Try that the infrastructure has lost the run fails instead of going on.
 pub const BOOTS_MAX: u32 = 5;
+/// Reason of a run whose machine was lost after its steps had started.
+pub const MACHINE_LOST: &str = "MachineLost";
+/// Reason of a run for which [`BOOTS_MAX`] machines were lost.
+pub const MACHINES_EXHAUSTED: &str = "MachineRetriesExhausted";
+
+/// Reason and message of a run whose Try ends with this attempt.
+pub fn end_of(attempt: &Attempt) -> (&'static str, String) {
+    let (pod, why) = (&attempt.pod, attempt.why.as_deref().unwrap_or("its machine was lost"));
+    if attempt.cause == Some(Cause::Exhausted) {
+        let message = format!(
+            "{BOOTS_MAX} machines of pod {pod:?} were lost, and there are no more than {BOOTS_MAX} tries for failures \
+             of the infrastructure, which do not count as retries; the last one: {why}"
+        );
+        return (MACHINES_EXHAUSTED, message);
+    }
+    let message = format!(
+        "the machine of pod {pod:?} was lost after its steps had started ({why}); they are not run again on their \
+         own: annotation {RERUN} \"true\" asks for that"
+    );
+    (MACHINE_LOST, message)
+}
 
 /// A machine that the store knows.
 #[derive(Clone, Debug)]
@@ -48,7 +69,7 @@ impl MachineSeen {
 pub enum Loss {
     /// Nothing: its attempt had ended.
     Nothing,
-    /// Before the start gate: another attempt goes.
+    /// Another attempt goes: it was before the start gate, or the run is to be run again.
     Replaced,
     /// After the gate, or too often before it: the Try fails.
     Failed,
@@ -87,19 +108,50 @@ impl CellStore {
         Ok(out)
     }
 
-    /// The provider has confirmed that the machine is no more: forgets it.
+    /// Counts the machine in the cell's capacity, if there is room for it beside the others: only then may it be
+    /// made. Answers whether it is counted now.
+    ///
+    /// # Errors
+    /// [`CellError::Conflict`] when its row has changed: look again.
+    pub async fn machine_reserve(&self, seen: &MachineSeen, max: u32) -> Result<bool, CellError> {
+        let key = machine::row(self.cell(), &seen.machine.id);
+        let reserved = Machine { reserved: true, ..seen.machine.clone() };
+        let put = put_record(key, Pre::Rev(seen.revision), records::encode(&reserved));
+        match self.commit("machine_reserve", vec![put, reserve(self.cell(), max)]).await {
+            Ok(_) => Ok(true),
+            Err(CellError::Limit) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The provider has confirmed that the machine is no more: forgets it, gives its place back, and says in its
+    /// attempt that nothing of it runs any more.
     ///
     /// # Errors
     /// [`CellError::Conflict`] when its row has changed.
     pub async fn machine_forget(&self, seen: &MachineSeen) -> Result<(), CellError> {
-        let key = machine::row(self.cell(), &seen.machine.id);
-        self.commit("machine_forget", vec![Op::Delete { key, pre: Pre::Rev(seen.revision), last: None }])
-            .await
-            .map(drop)
+        let machine = &seen.machine;
+        let key = machine::row(self.cell(), &machine.id);
+        let mut ops = vec![Op::Delete { key, pre: Pre::Rev(seen.revision), last: None }];
+        if machine.reserved {
+            let counter = machine::capacity(self.cell());
+            ops.push(Op::Add { counter, delta: -1, max: None });
+        }
+        if let Some(session) = self.session(&machine.id).await?
+            && let Some((attempt, revision)) = &session.attempt
+            && attempt.phase == Phase::Lost
+            && !attempt.dead
+        {
+            let dead = Attempt { dead: true, ..attempt.clone() };
+            ops.push(put_record(dead.row(), Pre::Rev(*revision), records::encode(&dead)));
+            ops.push(self.due_of(&session, attempt));
+        }
+        self.commit("machine_forget", ops).await.map(drop)
     }
 
     /// The machine is gone, or was burnt: says so in its attempt. Before the start gate the attempt is revoked
-    /// and its Pod removed, so that the run makes another one at once; after it the Try fails.
+    /// and its Pod removed, so that the run makes another one at once; after it the Try fails, unless it may be run
+    /// again.
     ///
     /// # Errors
     /// [`CellError::Conflict`] when something has changed: look again.
@@ -109,20 +161,32 @@ impl CellStore {
             self.commit("machine_burn", vec![session.burn_op()]).await?;
             return Ok(Loss::Nothing);
         };
-        let early = match attempt.phase {
-            Phase::Free | Phase::Claimed => true,
-            Phase::Started => false,
-            Phase::Revoked | Phase::Lost | Phase::Done => return Ok(Loss::Nothing),
-        };
-        let replaced = early && attempt.ordinal + 1 < BOOTS_MAX;
+        if matches!(attempt.phase, Phase::Revoked | Phase::Lost | Phase::Done) {
+            return Ok(Loss::Nothing);
+        }
+        let mut after = attempt.clone();
+        let again = self.lose(&mut after, Cause::Machine, why);
         let mut ops = vec![
-            set_phase(&attempt, revision, if replaced { Phase::Revoked } else { Phase::Lost }),
+            put_record(after.row(), Pre::Rev(revision), records::encode(&after)),
             session.burn_op(),
             self.due_of(&session, &attempt),
         ];
-        ops.extend(pod_after_loss(&session, replaced, why));
+        ops.extend(pod_after_loss(&session, again, why));
         self.commit("machine_lost", ops).await?;
-        Ok(if replaced { Loss::Replaced } else { Loss::Failed })
+        Ok(if again { Loss::Replaced } else { Loss::Failed })
+    }
+
+    /// Writes into `attempt` that the infrastructure has lost it; answers whether another one goes.
+    pub(super) fn lose(&self, attempt: &mut Attempt, cause: Cause, why: &str) -> bool {
+        let early = matches!(attempt.phase, Phase::Free | Phase::Claimed);
+        let last = attempt.infra + 1 >= BOOTS_MAX;
+        attempt.phase = if early { Phase::Revoked } else { Phase::Lost };
+        let again = (early || attempt.rerun) && !last;
+        attempt.cause = Some(if last && (early || attempt.rerun) { Cause::Exhausted } else { cause });
+        attempt.why = Some(why.to_owned());
+        let now_us = self.host().clock.utc().0;
+        attempt.timings.entry("ended".into()).or_insert(now_us);
+        again
     }
 
     /// Says in the Pod's status that it waits for a machine, and why; each reason once.
@@ -187,14 +251,19 @@ impl CellStore {
     }
 }
 
-fn pod_after_loss(session: &Session, replaced: bool, why: &str) -> Option<Op> {
+pub(super) fn pod_after_loss(session: &Session, replaced: bool, why: &str) -> Option<Op> {
     let pod = session.pod.as_ref()?;
     if replaced || meta::is_deleting(&pod.value) {
         return Some(remove(pod));
     }
-    let mut new = pod.value.clone();
-    new["status"] = failed_status(&pod.value["status"], why);
-    Some(replace(pod, &new))
+    Some(replace(pod, &pod_lost(&pod.value, why)))
+}
+
+/// A Pod whose machine is lost.
+pub(super) fn pod_lost(pod: &Value, why: &str) -> Value {
+    let mut new = pod.clone();
+    new["status"] = failed_status(&pod["status"], why);
+    new
 }
 
 /// The status of a Pod whose machine is gone: what ran has ended, nobody knows how.

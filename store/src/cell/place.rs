@@ -1,121 +1,312 @@
-//! Adopting runs of a cell that is gone: a new cell and a higher epoch on the run, so that the old cell's writes
-//! fail from then on. What it has started there is lost; what it has not goes again.
+//! Placing runs again: a new cell and a higher epoch on the root run, so that the old cell's writes about it fail
+//! from then on; the runs below it follow.
+//!
+//! ```text
+//! root_move:  the root's row and attempts change hands in one transaction; the new cell finds it due
+//! pull:       the new cell takes over the runs below, before it decides about the run above them
+//! due_forward: a wake-up that reached the old cell goes to the new one
+//! ```
+//! An attempt that has not started is revoked by the same transaction. One that has started is lost, or is left
+//! where it is: whoever calls decides.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use apimachinery::meta;
+use apimachinery::time::Micros;
 use base::host::BoxFuture;
 use serde_json::Value;
-use tenancy::placement::{self, CellView, Request};
 use tenancy::residency::Residency;
 
-use super::pods::set_phase;
+use super::apply::{EventWrite, is_looked_at, is_run};
+use super::machines::pod_lost;
+use super::pods::end;
 use super::view::{Look, View, Wanted};
-use super::{CELL, CellError, CellStore, EPOCH, REGION, Seen, epoch_of, remove, replace};
-use crate::backend::{Op, Pre, Read, RowKey};
+use super::{
+    CELL, CellError, CellStore, EPOCH, EXPLANATION, REGION, Seen, WAITING, epoch_of, owner_key, remove,
+    replace, seen,
+};
+use crate::backend::{Op, Pre, Read, Revision, RowKey, Table};
 use crate::object::{self, ObjectKey};
-use crate::records::attempt::Phase;
+use crate::records::attempt::{Cause, Phase};
 use crate::records::{self, due, tenant};
 
-/// What became of an adoption.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Adoption {
-    /// The run is this cell's now.
-    Taken,
-    /// It is not the other cell's any more, or gone.
-    NotTheirs,
-    /// It may not run in this cell's region: it waits for its own.
-    Pinned,
+/// Deepest nesting of runs that is followed: pipelines in pipelines.
+const DEPTH_MAX: usize = 16;
+/// Rows of a gone cell that are read at a time.
+const PAGE: usize = 200;
+
+/// A root run and all runs below it.
+#[derive(Clone, Debug)]
+pub struct Family {
+    /// The root.
+    pub root: Box<View>,
+    /// Every run below it.
+    pub below: Vec<View>,
 }
 
-impl CellStore {
-    /// Takes over `run` from the cell of `from`, whose row `due_row` names it. Attempts that have not started are
-    /// revoked; started ones are lost. Child runs follow.
-    ///
-    /// # Errors
-    /// [`CellError::Conflict`] when the other cell lives after all, or another one was faster.
-    pub async fn adopt(
-        &self,
-        from: &CellStore,
-        run: &ObjectKey,
-        due_row: &RowKey,
-        region: &str,
-    ) -> Result<Adoption, CellError> {
-        if !super::apply::is_run(&run.kind) {
-            // Work on what was deleted: anybody can do it.
-            let theirs = Op::Delete { key: due_row.clone(), pre: Pre::Present, last: None };
-            self.commit("due_adopt", vec![theirs, due::put(self.cell(), run, 0)]).await?;
-            return Ok(Adoption::Taken);
-        }
-        let rows = BTreeSet::from([due_row.clone()]);
-        let view = match from.run_view(run, &Wanted::default(), &rows).await? {
-            Look::Found(view) => view,
-            Look::Gone(due) => {
-                from.due_consume(run, &due, &BTreeSet::new()).await?;
-                return Ok(Adoption::NotTheirs);
-            }
-        };
-        if meta::annotation(&view.run.value, CELL) != Some(from.cell()) {
-            from.due_consume(run, &view.due, &BTreeSet::new()).await?;
-            return Ok(Adoption::NotTheirs);
-        }
-        if !self.may_take(&view.run, region).await? {
-            return Ok(Adoption::Pinned);
-        }
-        self.take(from, &view, region).await?;
-        Ok(Adoption::Taken)
+impl Family {
+    fn all(&self) -> impl Iterator<Item = &View> {
+        std::iter::once(&*self.root).chain(&self.below)
     }
 
-    /// Children first: as long as the run itself is the other cell's, all of this is repeated.
-    fn take<'a>(
-        &'a self,
-        from: &'a CellStore,
-        view: &'a View,
-        region: &'a str,
-    ) -> BoxFuture<'a, Result<(), CellError>> {
-        Box::pin(async move {
-            let mut ops = vec![replace(&view.run, &self.moved(&view.run.value, region))];
-            for child in &view.owned {
-                if super::apply::is_run(&child.key.kind) {
-                    let look = from.run_view(&child.key, &Wanted::default(), &BTreeSet::new()).await?;
-                    if let Look::Found(view) = look
-                        && meta::annotation(&view.run.value, CELL) == Some(from.cell())
-                    {
-                        self.take(from, &view, region).await?;
-                    }
-                } else {
-                    self.take_child(view, child, region, &mut ops);
-                }
-            }
-            ops.extend(view.due.iter().map(|(key, revision)| Op::Delete {
-                key: key.clone(),
-                pre: Pre::Rev(*revision),
-                last: None,
-            }));
-            ops.push(due::put(self.cell(), &view.run.key, 0));
-            self.commit("run_adopt", ops).await.map(drop)
+    /// The cell of its root.
+    pub fn cell(&self) -> &str {
+        meta::annotation(&self.root.run.value, CELL).unwrap_or_default()
+    }
+
+    /// User code of it may have begun.
+    pub fn has_begun(&self) -> bool {
+        self.all().any(View::has_begun)
+    }
+
+    /// Something of it may be running now and may not be run again.
+    pub fn is_bound(&self) -> bool {
+        self.all().any(|view| view.running().is_some_and(|attempt| !attempt.rerun))
+    }
+
+    /// A claim that one of its runs has or names, which is a folder of its cell.
+    pub fn claim(&self) -> Option<String> {
+        let begun = self.has_begun();
+        self.all().find_map(|view| {
+            // One that was made for the run and has no volume yet gets it where the run goes.
+            let made = |seen: &&Seen| seen.key.kind == "persistentvolumeclaims";
+            let bound = |seen: &&Seen| begun || seen.value["status"]["phase"] == "Bound";
+            let owned = view.owned.iter().filter(made).find(bound);
+            let bindings = view.run.value["spec"]["workspaces"].as_array().into_iter().flatten();
+            let mut named = bindings.filter_map(|b| b["persistentVolumeClaim"]["claimName"].as_str());
+            owned.map(|seen| seen.key.name.clone()).or_else(|| named.next().map(str::to_owned))
         })
     }
 
-    fn take_child(&self, view: &View, child: &Seen, region: &str, ops: &mut Vec<Op>) {
-        match view.attempt(meta::uid(&child.value)) {
-            Some((attempt, revision)) if matches!(attempt.phase, Phase::Free | Phase::Claimed) => {
-                ops.push(set_phase(attempt, *revision, Phase::Revoked));
-                ops.push(remove(child));
-            }
-            Some((attempt, revision)) if attempt.phase == Phase::Started => {
-                ops.push(set_phase(attempt, *revision, Phase::Lost));
-                ops.push(replace(child, &self.moved(&child.value, region)));
-            }
-            _ => ops.push(replace(child, &self.moved(&child.value, region))),
-        }
+    /// It has ended.
+    pub fn is_over(&self) -> bool {
+        let conditions = self.root.run.value["status"]["conditions"].as_array().into_iter().flatten();
+        conditions.filter(|c| c["type"] == "Succeeded").any(|c| c["status"] != "Unknown")
+    }
+}
+
+/// Where a run goes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Target {
+    /// The cell.
+    pub cell: String,
+    /// Its region.
+    pub region: String,
+    /// The epoch that begins with it.
+    pub epoch: u64,
+    /// For the root: why, as JSON.
+    pub explanation: Option<String>,
+    /// Why it does not stay, for attempts that this ends.
+    pub why: String,
+}
+
+impl CellStore {
+    /// This store as another cell of the Home sees it, for reading what that one left.
+    pub fn as_cell(&self, cell: &str) -> CellStore {
+        CellStore { cell: cell.to_owned(), ..self.clone() }
     }
 
-    /// Neither the run's own wishes nor the residency of its tenant and its namespace are against this cell's region.
-    async fn may_take(&self, run: &Seen, region: &str) -> Result<bool, CellError> {
-        let (tenant, name) = (run.key.tenant.clone(), run.key.namespace.clone());
+    /// The family that `run` belongs to; `None`: it is gone.
+    ///
+    /// # Errors
+    /// [`CellError::Unavailable`], [`CellError::Damaged`].
+    pub async fn family(&self, run: &ObjectKey) -> Result<Option<Family>, CellError> {
+        let mut root = run.clone();
+        for _ in 0..DEPTH_MAX {
+            let answers = self.snapshot(vec![Read::Get(root.row())]).await?.answers;
+            let found = answers.first().map(|rows| seen(&root, rows)).transpose()?.flatten();
+            let Some(found) = found else { return Ok(None) };
+            match owner_key(&root.tenant, &found.value).filter(|(owner, _)| is_run(&owner.kind)) {
+                Some((owner, _)) if self.is_there(&owner).await? => root = owner,
+                _ => break,
+            }
+        }
+        let Look::Found(root) = self.run_view(&root, &Wanted::default(), &BTreeSet::new()).await? else {
+            return Ok(None);
+        };
+        let mut below = Vec::new();
+        self.gather(&root, 0, &mut below).await?;
+        Ok(Some(Family { root, below }))
+    }
+
+    async fn is_there(&self, key: &ObjectKey) -> Result<bool, CellError> {
+        let answers = self.snapshot(vec![Read::Get(key.row())]).await?.answers;
+        Ok(answers.first().is_some_and(|rows| !rows.rows.is_empty()))
+    }
+
+    fn gather<'a>(
+        &'a self,
+        view: &'a View,
+        depth: usize,
+        into: &'a mut Vec<View>,
+    ) -> BoxFuture<'a, Result<(), CellError>> {
+        Box::pin(async move {
+            for child in view.owned.iter().filter(|child| is_run(&child.key.kind)) {
+                let look = self.run_view(&child.key, &Wanted::default(), &BTreeSet::new()).await?;
+                if let Look::Found(view) = look {
+                    if depth < DEPTH_MAX {
+                        self.gather(&view, depth + 1, into).await?;
+                    }
+                    into.push(*view);
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Gives the run of `view` to the cell of `target`. Its attempts that have not started are revoked, those that
+    /// have are lost.
+    ///
+    /// # Errors
+    /// [`CellError::Conflict`] when anything of it has changed: its cell lives after all, or somebody was faster.
+    pub async fn run_move(&self, view: &View, target: &Target) -> Result<(), CellError> {
+        let now = Micros(self.host().clock.utc().0);
+        let mut ops = vec![replace(&view.run, &moved(&view.run.value, target))];
+        let mut gone = BTreeSet::new();
+        let mut lost = BTreeSet::new();
+        for (attempt, revision) in &view.attempts {
+            let phase = match attempt.phase {
+                Phase::Free | Phase::Claimed => Phase::Revoked,
+                Phase::Started => Phase::Lost,
+                Phase::Revoked | Phase::Lost | Phase::Done => continue,
+            };
+            // What may be run again starts with a Pod of its own, and so does what never began.
+            let set = if phase == Phase::Revoked || attempt.rerun { &mut gone } else { &mut lost };
+            set.insert(attempt.id.as_str());
+            ops.push(end(attempt, *revision, phase, Cause::Moved, &target.why, now));
+        }
+        for child in view.owned.iter().filter(|child| !is_run(&child.key.kind)) {
+            let uid = meta::uid(&child.value);
+            if gone.contains(uid) {
+                ops.push(remove(child));
+            } else if lost.contains(uid) {
+                let failed = pod_lost(&moved(&child.value, target), &target.why);
+                ops.push(replace(child, &failed));
+            } else if meta::annotation(&child.value, CELL).is_some() {
+                ops.push(replace(child, &moved(&child.value, target)));
+                if is_looked_at(&child.key.kind) {
+                    ops.push(due::put(&target.cell, &child.key, 0));
+                }
+            }
+        }
+        ops.extend(view.due.iter().map(|(key, revision)| Op::Delete {
+            key: key.clone(),
+            pre: Pre::Rev(*revision),
+            last: None,
+        }));
+        ops.push(due::put(&target.cell, &view.run.key, 0));
+        self.commit("run_move", ops).await.map(drop)
+    }
+
+    /// Takes over the runs right below the run of `view` that are still another cell's. One that is running and may
+    /// not be run again stays where it is until it ends. Answers whether any was taken.
+    ///
+    /// # Errors
+    /// [`CellError::Conflict`]: look again; [`CellError::Unavailable`].
+    pub async fn pull(&self, view: &View) -> Result<bool, CellError> {
+        let mut pulled = false;
+        let region = meta::annotation(&view.run.value, REGION).unwrap_or_default().to_owned();
+        let elsewhere = |child: &&Seen| {
+            let cell = meta::annotation(&child.value, CELL);
+            is_run(&child.key.kind) && cell.is_some_and(|cell| cell != self.cell())
+        };
+        for child in view.owned.iter().filter(elsewhere) {
+            let cell = meta::annotation(&child.value, CELL).unwrap_or_default();
+            let look = self.as_cell(cell).run_view(&child.key, &Wanted::default(), &BTreeSet::new()).await?;
+            let Look::Found(child) = look else { continue };
+            if child.running().is_some_and(|attempt| !attempt.rerun) {
+                continue;
+            }
+            let target = Target {
+                cell: self.cell().to_owned(),
+                region: region.clone(),
+                epoch: epoch_of(&view.run.value),
+                explanation: None,
+                why: format!("the run above it was placed on cell {}", self.cell()),
+            };
+            self.run_move(&child, &target).await?;
+            pulled = true;
+        }
+        Ok(pulled)
+    }
+
+    /// Passes on what asked this cell to look at a run that is another cell's.
+    ///
+    /// # Errors
+    /// [`CellError::Conflict`]: look again; [`CellError::Unavailable`].
+    pub async fn due_forward(&self, view: &View, to: &str) -> Result<(), CellError> {
+        let mut ops: Vec<Op> = view.due.iter().map(super::apply::consume_op).collect();
+        ops.push(due::put(to, &view.run.key, 0));
+        self.commit("due_forward", ops).await.map(drop)
+    }
+
+    /// Gives the Due row `row` of `key` to another cell, which looks at once: that of a run that is placed there, or
+    /// of what is left of something deleted, which any cell can do.
+    ///
+    /// # Errors
+    /// [`CellError::Conflict`] when it is done already.
+    pub async fn due_give(&self, key: &ObjectKey, row: &RowKey, to: &str) -> Result<(), CellError> {
+        let theirs = Op::Delete { key: row.clone(), pre: Pre::Present, last: None };
+        self.commit("due_give", vec![theirs, due::put(to, key, 0)]).await.map(drop)
+    }
+
+    /// Says on the run what it waits for, once. Its cell looks at it when it can, and takes that back.
+    ///
+    /// # Errors
+    /// [`CellError::Conflict`] when the run has changed: look again.
+    pub async fn run_waits(&self, view: &View, why: &str) -> Result<(), CellError> {
+        if meta::annotation(&view.run.value, WAITING) == Some(why) {
+            return Ok(());
+        }
+        let mut new = view.run.value.clone();
+        meta::set_annotation(&mut new, WAITING, why);
+        let cell = meta::annotation(&view.run.value, CELL).unwrap_or(self.cell());
+        let mut ops = vec![replace(&view.run, &new), due::put(cell, &view.run.key, 0)];
+        let event = EventWrite { kind: "Warning", reason: "Waiting".into(), message: why.to_owned() };
+        self.events(view, &[event], Micros(self.host().clock.utc().0), &mut ops).await?;
+        self.commit("run_waits", ops).await.map(drop)
+    }
+
+    /// Looks at the run of `view` again at `at_us` only.
+    ///
+    /// # Errors
+    /// [`CellError::Conflict`] when it was asked to be looked at again meanwhile.
+    pub async fn run_postpone(&self, view: &View, at_us: i64) -> Result<(), CellError> {
+        let mut ops: Vec<Op> = view.due.iter().map(super::apply::consume_op).collect();
+        ops.push(due::put(self.cell(), &view.run.key, at_us));
+        self.commit("run_postpone", ops).await.map(drop)
+    }
+
+    /// Due rows of one bucket of this cell, also those of later, after the key `after`; and the key of the last one
+    /// when there are more.
+    ///
+    /// # Errors
+    /// [`CellError::Unavailable`].
+    pub async fn due_page(
+        &self,
+        bucket: u32,
+        after: &str,
+    ) -> Result<(Vec<(ObjectKey, RowKey, Revision)>, Option<String>), CellError> {
+        let from = if after.is_empty() { String::new() } else { format!("{after}\u{0}") };
+        let partition = due::partition(self.cell(), bucket);
+        let scan = Read::Scan { table: Table::Due, partition, from, to: String::new(), limit: PAGE };
+        let rows = self.snapshot(vec![scan]).await?.answers.remove(0);
+        let last = rows.rows.last().filter(|_| rows.more).map(|row| row.key.key.clone());
+        let parsed = rows.rows.into_iter().filter_map(|row| {
+            let (_, run) = due::parse(&row.key.key)?;
+            Some((run, row.key, row.revision))
+        });
+        Ok((parsed.collect(), last))
+    }
+
+    /// Where runs of `run`'s tenant and namespace may be; `None`: what the namespace says of it cannot be read.
+    ///
+    /// # Errors
+    /// [`CellError::Unavailable`], [`CellError::Damaged`].
+    pub async fn residency(&self, run: &ObjectKey) -> Result<Option<Residency>, CellError> {
+        let (tenant, name) = (run.tenant.clone(), run.namespace.clone());
         let namespace = ObjectKey { tenant, kind: "namespaces".into(), namespace: String::new(), name };
-        let reads = vec![Read::Get(tenant::row(&run.key.tenant)), Read::Get(namespace.row())];
+        let reads = vec![Read::Get(tenant::row(&run.tenant)), Read::Get(namespace.row())];
         let answers = self.snapshot(reads).await?.answers;
         let row = |n: usize| answers.get(n).and_then(|rows| rows.rows.first());
         let tenants = match row(0) {
@@ -126,35 +317,26 @@ impl CellStore {
             Some(row) => crate::tenant::residency(&object::of_row(row)?),
             None => Ok(Residency::ANYWHERE),
         };
-        let Ok(namespaces) = namespaces else { return Ok(false) };
-        let residency = Residency::from(tenants).and(&namespaces);
-        let annotations = run.value["metadata"]["annotations"].as_object().into_iter().flatten();
-        let annotations: BTreeMap<String, String> =
-            annotations.filter_map(|(k, v)| Some((k.clone(), v.as_str()?.to_owned()))).collect();
-        let now_us = self.host().clock.utc().0;
-        let here = CellView {
-            cell: self.cell().to_owned(),
-            region: region.to_owned(),
-            heard_us: now_us,
-            draining: false,
-            machines: 0,
-            machines_max: 1,
-        };
-        let request = Request::parse(&annotations, residency);
-        Ok(request.is_ok_and(|request| placement::place(&request, &[here], now_us, 0).is_ok()))
+        Ok(namespaces.ok().map(|namespaces| Residency::from(tenants).and(&namespaces)))
     }
+}
 
-    fn moved(&self, object: &Value, region: &str) -> Value {
-        let mut new = object.clone();
-        let epoch = epoch_of(object) + 1;
-        meta::set_annotation(&mut new, CELL, self.cell());
-        meta::set_annotation(&mut new, REGION, region);
-        meta::set_annotation(&mut new, EPOCH, epoch.to_string());
-        new
-    }
+/// All annotations of an object.
+pub fn annotations(object: &Value) -> BTreeMap<String, String> {
+    let all = object["metadata"]["annotations"].as_object().into_iter().flatten();
+    all.filter_map(|(k, v)| Some((k.clone(), v.as_str()?.to_owned()))).collect()
+}
 
-    /// This store as another cell of the Home sees it, for reading what that one left.
-    pub fn as_cell(&self, cell: &str) -> CellStore {
-        CellStore { cell: cell.to_owned(), ..self.clone() }
+fn moved(object: &Value, target: &Target) -> Value {
+    let mut new = object.clone();
+    meta::set_annotation(&mut new, CELL, target.cell.as_str());
+    meta::set_annotation(&mut new, REGION, target.region.as_str());
+    meta::set_annotation(&mut new, EPOCH, target.epoch.to_string());
+    if let Some(explanation) = &target.explanation {
+        meta::set_annotation(&mut new, EXPLANATION, explanation.as_str());
     }
+    if let Some(map) = new["metadata"]["annotations"].as_object_mut() {
+        map.remove(WAITING);
+    }
+    new
 }

@@ -7,11 +7,11 @@ use apimachinery::time::Micros;
 use serde_json::Value;
 
 use super::view::View;
-use super::{CellStore, Seen, derived_uid, epoch_of, remove, replace, sha256_hex};
+use super::{CellError, CellStore, RERUN, Seen, derived_uid, epoch_of, remove, replace, sha256_hex};
 use crate::backend::{Op, Pre, Revision};
 use crate::object::ObjectKey;
 use crate::records;
-use crate::records::attempt::{Attempt, ClaimUse, Phase};
+use crate::records::attempt::{Again, Attempt, Cause, ClaimUse, Phase};
 use crate::records::machine::{self, Machine};
 
 /// What a Pod asks of its machine.
@@ -26,24 +26,45 @@ pub struct MachineSize {
 /// Grace of a Pod that says none, s.
 const GRACE_S: i64 = 30;
 
+/// A machine that a Pod is created with.
+pub(super) struct Wish {
+    /// What the Pod asks of it.
+    pub(super) size: MachineSize,
+    /// It is counted in the cell's capacity by the same transaction, whose limit this is.
+    pub(super) reserve: Option<u32>,
+}
+
 impl CellStore {
-    /// The ops that make the attempt and the machine of a Pod.
+    /// The ops that make the attempt and the machine of a Pod. Earlier attempts of the Try that have not started
+    /// lose their claim to start.
+    ///
+    /// # Errors
+    /// [`CellError::Conflict`] when an earlier attempt may still be running.
     #[allow(clippy::too_many_arguments, reason = "one row each of what the attempt binds together")]
     pub(super) fn attempt_create(
         &self,
         view: &View,
         pod: &ObjectKey,
         uid: &str,
-        size: MachineSize,
+        wish: &Wish,
         status: &Value,
         claims: Vec<ClaimUse>,
         now: Micros,
         ops: &mut Vec<Op>,
-    ) {
+    ) -> Result<(), CellError> {
         let run = &view.run;
         let owner = super::owner_key(&run.key.tenant, &run.value).map(|(_, uid)| uid);
-        let retry = u32::try_from(status["retriesStatus"].as_array().map_or(0, Vec::len)).unwrap_or(u32::MAX);
-        let before = view.attempts.iter().filter(|(a, _)| a.retry == retry);
+        let retry = retry_of(status);
+        if view.fence(retry, now.0).is_some() {
+            return Err(CellError::Conflict { what: "an earlier attempt of the run".into() });
+        }
+        let before: Vec<_> = view.attempts.iter().filter(|(a, _)| a.retry == retry).collect();
+        for (earlier, revision) in &before {
+            if matches!(earlier.phase, Phase::Free | Phase::Claimed) {
+                let why = "its Pod was deleted before it had started";
+                ops.push(end(earlier, *revision, Phase::Revoked, Cause::Unwanted, why, now));
+            }
+        }
         let attempt = Attempt {
             id: uid.to_owned(),
             tenant: run.key.tenant.clone(),
@@ -52,7 +73,7 @@ impl CellStore {
             run: run.key.name.clone(),
             run_uid: meta::uid(&run.value).to_owned(),
             retry,
-            ordinal: before.map(|(a, _)| a.ordinal + 1).max().unwrap_or(0),
+            ordinal: before.iter().map(|(a, _)| a.ordinal + 1).max().unwrap_or(0),
             pod: pod.name.clone(),
             machine: machine_id(uid),
             phase: Phase::Free,
@@ -63,6 +84,12 @@ impl CellStore {
             claims,
             group: owner.unwrap_or_else(|| meta::uid(&run.value).to_owned()),
             volumes: BTreeMap::new(),
+            again: before.last().map(|(last, _)| again_after(last)),
+            infra: u32::try_from(before.iter().filter(|(a, _)| a.is_infra()).count()).unwrap_or(u32::MAX),
+            cause: None,
+            why: None,
+            rerun: meta::annotation(&run.value, RERUN) == Some("true"),
+            dead: false,
         };
         let row = attempt.row();
         let machine = Machine {
@@ -72,13 +99,16 @@ impl CellStore {
             phase: machine::Phase::Provisioning,
             nonce: None,
             token_sha256: sha256_hex(self.machine_token(&attempt.machine).as_bytes()),
-            millicpu: size.millicpu,
-            memory: size.memory,
+            millicpu: wish.size.millicpu,
+            memory: wish.size.memory,
             created_us: now.0,
+            reserved: wish.reserve.is_some(),
         };
         let key = machine::row(self.cell(), &machine.id);
         ops.push(put_record(row, Pre::Absent, records::encode(&attempt)));
         ops.push(put_record(key, Pre::Absent, records::encode(&machine)));
+        ops.extend(wish.reserve.map(|max| reserve(self.cell(), max)));
+        Ok(())
     }
 
     /// The ops that delete a Pod: at once when nothing of the user's can have run; after the grace otherwise,
@@ -92,7 +122,8 @@ impl CellStore {
     ) {
         match attempt {
             Some((attempt, revision)) if matches!(attempt.phase, Phase::Free | Phase::Claimed) => {
-                ops.push(set_phase(attempt, *revision, Phase::Revoked));
+                let why = "nobody wanted it any more before it had started";
+                ops.push(end(attempt, *revision, Phase::Revoked, Cause::Unwanted, why, now));
                 ops.push(remove(pod));
             }
             Some((attempt, _)) if attempt.phase == Phase::Started => {
@@ -126,10 +157,37 @@ pub fn machine_id(attempt: &str) -> String {
     format!("m-{}", hash.chars().filter(|c| *c != '-').take(16).collect::<String>())
 }
 
-/// An op that moves an attempt on.
-pub(super) fn set_phase(attempt: &Attempt, revision: Revision, phase: Phase) -> Op {
-    let attempt = Attempt { phase, ..attempt.clone() };
+/// The retry index that a run with this status is at.
+pub fn retry_of(status: &Value) -> u32 {
+    u32::try_from(status["retriesStatus"].as_array().map_or(0, Vec::len)).unwrap_or(u32::MAX)
+}
+
+/// Why there is another attempt after `last` of the same Try.
+pub fn again_after(last: &Attempt) -> Again {
+    match last.cause {
+        Some(Cause::Machine | Cause::Exhausted | Cause::Lease) => Again::Infrastructure,
+        Some(Cause::Moved) => Again::Moved,
+        Some(Cause::Unwanted) | None => Again::Asked,
+    }
+}
+
+/// An op that ends an attempt before its own end, and says why.
+pub(super) fn end(
+    attempt: &Attempt,
+    revision: Revision,
+    phase: Phase,
+    cause: Cause,
+    why: &str,
+    now: Micros,
+) -> Op {
+    let mut attempt = Attempt { phase, cause: Some(cause), why: Some(why.to_owned()), ..attempt.clone() };
+    attempt.timings.entry("ended".into()).or_insert(now.0);
     put_record(attempt.row(), Pre::Rev(revision), records::encode(&attempt))
+}
+
+/// The op that counts one machine more in the cell's capacity.
+pub(super) fn reserve(cell: &str, max: u32) -> Op {
+    Op::Add { counter: machine::capacity(cell), delta: 1, max: Some(i64::from(max)) }
 }
 
 pub(super) fn put_record(key: crate::backend::RowKey, pre: Pre, body: bytes::Bytes) -> Op {

@@ -4,20 +4,22 @@
 //! claim:  free    -> claimed(nonce)   once; the same nonce asking again gets the same attempt
 //! start:  claimed -> started          once; nothing of the user's runs before this is committed
 //! report: Pod status, attempt and Due row in one transaction, only when something changed
+//! renew:  reads only: may this boot go on for another lease
 //! ```
 //! Another nonce than the first one of a machine is a reboot: that machine is burnt.
 
 use std::collections::BTreeMap;
 
 use apimachinery::meta;
+use apimachinery::time::Micros;
 use serde_json::Value;
 
-use super::pods::{grace_s, put_record, set_phase};
+use super::pods::{end, grace_s, put_record};
 use super::view::of_row;
-use super::{CellError, CellStore, Seen, remove, replace, seen};
+use super::{CELL, CellError, CellStore, Seen, remove, replace, seen};
 use crate::backend::{Op, Pre, Read, Revision, RowKey, Table};
 use crate::object::ObjectKey;
-use crate::records::attempt::{Attempt, Phase};
+use crate::records::attempt::{Attempt, Cause, Phase};
 use crate::records::machine::{self, Machine};
 use crate::records::{self, due};
 
@@ -71,6 +73,8 @@ pub struct Observation {
     pub timings: BTreeMap<String, i64>,
 }
 
+/// Reason in the status of a Pod whose agent has ended everything because its lease had run out.
+pub const LEASE_EXPIRED: &str = "LeaseExpired";
 const REBOOTED: &str = "the machine has rebooted";
 const FOREIGN: &str = "another boot has this attempt";
 const BURNT: &str = "the machine is burnt";
@@ -138,11 +142,12 @@ impl CellStore {
         }))
     }
 
-    /// The boot `nonce` of machine `id` speaks for the first time, or asks again after a lost answer.
+    /// The boot `nonce` of machine `id` speaks for the first time, or asks again after a lost answer. An agent that
+    /// keeps no `leases` gets an attempt that is not run again after a loss.
     ///
     /// # Errors
     /// [`CellError::Conflict`]: ask again; [`CellError::Unavailable`].
-    pub async fn claim(&self, id: &str, nonce: &str) -> Result<Claim, CellError> {
+    pub async fn claim(&self, id: &str, nonce: &str, leases: bool) -> Result<Claim, CellError> {
         let Some(session) = self.session(id).await? else { return Ok(Claim::Burn("unknown machine")) };
         let machine = &session.machine;
         if machine.phase == machine::Phase::Burnt {
@@ -168,6 +173,7 @@ impl CellStore {
             Phase::Free => {
                 let mut claimed =
                     Attempt { phase: Phase::Claimed, nonce: Some(nonce.into()), ..attempt.clone() };
+                claimed.rerun &= leases;
                 claimed.timings.entry("booted".into()).or_insert(self.host().clock.utc().0);
                 let ops = vec![
                     put_record(claimed.row(), Pre::Rev(*revision), records::encode(&claimed)),
@@ -207,6 +213,10 @@ impl CellStore {
         let Some((attempt, revision)) = session.claimed(attempt_id, nonce) else {
             return Ok(Gate::Burn(FOREIGN));
         };
+        // A late question of a boot that is over would start what nobody runs.
+        if session.machine.phase == machine::Phase::Burnt && attempt.phase == Phase::Claimed {
+            return Ok(Gate::Burn(BURNT));
+        }
         match attempt.phase {
             Phase::Claimed => {}
             Phase::Started => return Ok(Gate::Go),
@@ -218,7 +228,10 @@ impl CellStore {
         let wanted = session.pod.as_ref().filter(|pod| !meta::is_deleting(&pod.value));
         let (Some(pod), Some(run)) = (wanted, session.run.as_ref().filter(|run| is_wanted(&run.value)))
         else {
-            let mut ops = vec![set_phase(attempt, *revision, Phase::Revoked), session.burn_op()];
+            let why = "its run was cancelled or its Pod was deleted before it had started";
+            let now = Micros(self.host().clock.utc().0);
+            let revoked = end(attempt, *revision, Phase::Revoked, Cause::Unwanted, why, now);
+            let mut ops = vec![revoked, session.burn_op()];
             ops.extend(session.pod.as_ref().map(remove));
             ops.push(self.due_of(&session, attempt));
             self.commit("attempt_revoke", ops).await?;
@@ -227,7 +240,8 @@ impl CellStore {
         let mut started = Attempt { phase: Phase::Started, ..attempt.clone() };
         started.timings.insert("gate".into(), self.host().clock.utc().0);
         let mut ops = vec![put_record(started.row(), Pre::Rev(*revision), records::encode(&started))];
-        ops.extend(status_op(pod, status));
+        // Nobody may have removed the Pod meanwhile, to make room for another attempt.
+        ops.push(status_op(pod, status).unwrap_or_else(|| unchanged(pod)));
         ops.push(due::put(self.cell(), &run.key, 0));
         self.commit("attempt_start", ops).await?;
         Ok(Gate::Go)
@@ -256,6 +270,19 @@ impl CellStore {
         let mut after = Attempt { seq: seen.seq, ..attempt.clone() };
         after.timings.extend(seen.timings);
         let mut ops = Vec::new();
+        let starved = seen.last && attempt.rerun && seen.status["reason"] == LEASE_EXPIRED;
+        if starved && attempt.phase == Phase::Started {
+            // Its agent had no answer for so long that it has ended everything: a machine lost, with proof.
+            after.dead = true;
+            let again =
+                self.lose(&mut after, Cause::Lease, "its agent could not reach the cell for a whole lease");
+            ops.push(session.burn_op());
+            ops.push(put_record(after.row(), Pre::Rev(*revision), records::encode(&after)));
+            ops.extend(super::machines::pod_after_loss(session, again, after.why.as_deref().unwrap_or("")));
+            ops.push(self.due_of(session, attempt));
+            self.commit("attempt_starved", ops).await?;
+            return Ok(true);
+        }
         if seen.last {
             // An attempt that ended before the gate by failing (an image that cannot be had) is done as well.
             let done = attempt.phase == Phase::Started || ended_by_itself(&seen.status);
@@ -278,6 +305,18 @@ impl CellStore {
         Ok(true)
     }
 
+    /// Whether the boot `nonce` may go on with its attempt for another lease: asked of the store after the agent
+    /// has asked, so that no revocation that was committed before that is missed.
+    ///
+    /// # Errors
+    /// [`CellError::Unavailable`]: no answer is the right answer then.
+    pub async fn lease_renew(&self, id: &str, nonce: &str, attempt_id: &str) -> Result<bool, CellError> {
+        let Some(session) = self.session(id).await? else { return Ok(false) };
+        let Some((attempt, _)) = session.claimed(attempt_id, nonce) else { return Ok(false) };
+        let burnt = session.machine.phase == machine::Phase::Burnt;
+        Ok(!burnt && matches!(attempt.phase, Phase::Claimed | Phase::Started))
+    }
+
     /// Writes a Pod status that the cell itself has found (its Order cannot be made), and makes the run look.
     ///
     /// # Errors
@@ -291,7 +330,8 @@ impl CellStore {
     /// The op that makes somebody look: at the run, or at what it left behind.
     pub(super) fn due_of(&self, session: &Session, attempt: &Attempt) -> Op {
         match &session.run {
-            Some(run) => due::put(self.cell(), &run.key, 0),
+            // It may be placed elsewhere by now.
+            Some(run) => due::put(meta::annotation(&run.value, CELL).unwrap_or(self.cell()), &run.key, 0),
             None => super::collect::dependents(self.cell(), &attempt.run_key(), &attempt.run_uid),
         }
     }
@@ -331,6 +371,11 @@ fn is_wanted(run: &Value) -> bool {
 
 fn ended_by_itself(status: &Value) -> bool {
     matches!(status["phase"].as_str(), Some("Failed" | "Succeeded"))
+}
+
+/// The op that lets a transaction pass only while the Pod is as it was seen.
+fn unchanged(pod: &Seen) -> Op {
+    Op::Check { key: pod.key.row(), pre: Pre::Rev(pod.revision) }
 }
 
 fn status_op(pod: &Seen, status: Value) -> Option<Op> {

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{CellError, CellStore, Seen, key_of_row, seen};
 use crate::backend::{Read, Revision, Row, RowKey, Table};
 use crate::object::{self, ObjectKey};
-use crate::records::attempt::{Attempt, Phase};
+use crate::records::attempt::{Attempt, Block, Cause, Phase};
 use crate::records::{self, due};
 
 /// Most LimitRanges (or other listed objects) of one namespace.
@@ -44,10 +44,29 @@ impl View {
         self.attempts.iter().find(|(attempt, _)| attempt.id == pod_uid)
     }
 
-    /// Uids of Pods whose machine was lost after the start gate.
-    pub fn lost(&self) -> BTreeSet<String> {
-        let lost = self.attempts.iter().filter(|(attempt, _)| attempt.phase == Phase::Lost);
-        lost.map(|(attempt, _)| attempt.id.clone()).collect()
+    /// Attempts that end their Try: lost after the start gate, or one too many before it. Their Pods are there.
+    pub fn lost(&self) -> impl Iterator<Item = &Attempt> {
+        let attempts = self.attempts.iter().map(|(attempt, _)| attempt);
+        attempts.filter(|a| a.phase == Phase::Lost || a.cause == Some(Cause::Exhausted))
+    }
+
+    /// What a further attempt of the Try `retry` must wait for, at `now_us`: the attempt in its way, and what ends
+    /// that.
+    pub fn fence(&self, retry: u32, now_us: i64) -> Option<(&Attempt, Block)> {
+        let of_try = self.attempts.iter().filter(|(attempt, _)| attempt.retry == retry);
+        let mut blocks = of_try.filter_map(|(a, revision)| Some((a, a.blocks(revision.micros(), now_us)?)));
+        blocks.next()
+    }
+
+    /// User code of the run may have begun.
+    pub fn has_begun(&self) -> bool {
+        let begun = |a: &Attempt| matches!(a.phase, Phase::Started | Phase::Lost | Phase::Done);
+        self.attempts.iter().any(|(attempt, _)| begun(attempt))
+    }
+
+    /// The attempt that may be running user code now, if any.
+    pub fn running(&self) -> Option<&Attempt> {
+        self.attempts.iter().map(|(attempt, _)| attempt).find(|a| a.phase == Phase::Started)
     }
 }
 

@@ -30,6 +30,14 @@ pub struct Machine {
     pub memory: u64,
     /// When its row was made, µs since 1970.
     pub created_us: i64,
+    /// It is counted in its cell's [`capacity`]: only then may it be made. Given back when the row goes.
+    #[serde(default)]
+    pub reserved: bool,
+}
+
+/// Counter of a cell's reserved machines. Its limit is what keeps racing replicas within the cell's capacity.
+pub fn capacity(cell: &str) -> String {
+    format!("{cell}/machines")
 }
 
 /// How far a machine is. Forward only.

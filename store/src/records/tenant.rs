@@ -15,6 +15,9 @@ pub struct Tenant {
     /// Most runs that it may have at one time; `None`: no limit.
     #[serde(default)]
     pub runs_max: Option<u32>,
+    /// Runs are run again after their machine was lost, unless they say otherwise.
+    #[serde(default)]
+    pub rerun_after_loss: bool,
     /// µs since 1970.
     pub created_us: i64,
 }

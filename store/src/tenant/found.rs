@@ -23,7 +23,13 @@ pub async fn found(
     residency: Vec<String>,
 ) -> Result<(), WriteError> {
     let now = host.clock.utc().0;
-    let row = tenant::Tenant { id: id.to_string(), residency, runs_max: None, created_us: now };
+    let row = tenant::Tenant {
+        id: id.to_string(),
+        residency,
+        runs_max: None,
+        rerun_after_loss: false,
+        created_us: now,
+    };
     let mut ops = vec![Op::Put {
         key: tenant::row(id.as_str()),
         pre: Pre::Absent,

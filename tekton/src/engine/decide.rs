@@ -85,8 +85,8 @@ pub struct Observed {
     pub secrets: BTreeMap<Key, Option<Opened>>,
     /// Why the creation of the run's Pod was refused the last time (`REASON`, message), if it was.
     pub pod_refused: Option<(String, String)>,
-    /// Pods of this run (by uid) whose machine was lost after the start gate.
-    pub lost: BTreeSet<String>,
+    /// Pods of this run (by uid) that the infrastructure has lost for good: reason and message of the run's end.
+    pub lost: BTreeMap<String, (&'static str, String)>,
 }
 
 /// Names of the images that a Pod is built from, and other settings of the installation.

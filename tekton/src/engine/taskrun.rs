@@ -219,13 +219,9 @@ impl Pass<'_> {
 
     /// Takes over what the Pod says.
     fn follow(&mut self, pod: &Value, spec: &Value) {
-        if self.seen.lost.contains(uid(pod)) {
-            let message = format!(
-                "the machine of pod {:?} was lost after its steps had started; they are not run again on their own",
-                name(pod)
-            );
-            self.terminate_steps("Failed", name(pod));
-            self.set_failed("Failed", &message);
+        if let Some((reason, message)) = self.seen.lost.get(uid(pod)) {
+            self.terminate_steps(reason, name(pod));
+            self.set_failed(reason, message);
             self.for_good = true;
             return;
         }

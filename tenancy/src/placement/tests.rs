@@ -99,3 +99,31 @@ fn a_run_can_only_take_away_from_what_its_tenant_may() {
     assert!(error.possible.is_empty(), "{error}");
     assert!(matches!(Request::parse(&says("Asia"), tenant()), Err(BadRequest::Residency(_))));
 }
+
+#[test]
+fn a_longest_wait_is_a_time() {
+    let parse = |wait: &str| {
+        let annotations = BTreeMap::from([(MAX_WAIT.to_owned(), wait.to_owned())]);
+        Request::parse(&annotations, Vec::<String>::new()).map(|request| request.max_wait_us)
+    };
+    assert_eq!(parse(""), Ok(None));
+    assert_eq!(parse("30s"), Ok(Some(30_000_000)));
+    assert_eq!(parse("1h30m"), Ok(Some(5_400_000_000)));
+    assert_eq!(parse("90"), Ok(Some(90_000_000)));
+    for bad in ["soon", "5d", "m", "5m3", "-5s", "99999999999999999999s"] {
+        assert_eq!(parse(bad), Err(BadRequest::Wait(bad.into())), "{bad}");
+    }
+}
+
+#[test]
+fn a_placement_remembers_the_ones_before_it_up_to_a_number() {
+    let cells = [cell("us", "us-central1", 0)];
+    let any = request("", "").unwrap();
+    let mut placed = place(&any, &cells, NOW, 0).unwrap();
+    for n in 0..EARLIER_MAX + 3 {
+        placed = place(&any, &cells, NOW + n as i64 + 1, 0).unwrap().after(placed, &format!("reason {n}"));
+    }
+    assert_eq!(placed.earlier.len(), EARLIER_MAX);
+    assert_eq!(placed.earlier.last().unwrap().left, format!("reason {}", EARLIER_MAX + 2));
+    assert!(placed.earlier.is_sorted_by_key(|earlier| earlier.at_us));
+}

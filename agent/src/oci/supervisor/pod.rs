@@ -13,6 +13,8 @@ use nix::mount::{MsFlags, mount};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::time::TimeSpec;
+use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
@@ -49,6 +51,8 @@ struct Pod {
     strays: BTreeMap<i32, (i32, Option<i32>)>,
     /// Process id of each probe's command.
     probes: BTreeMap<i32, u64>,
+    /// Ends the pod with this process, whatever its agent does.
+    lease: Lease,
 }
 
 /// Lives until the socket ends.
@@ -95,6 +99,7 @@ fn begin(socket: OwnedFd) -> io::Result<Pod> {
         creators: Creators::default(),
         strays: BTreeMap::new(),
         probes: BTreeMap::new(),
+        lease: Lease::new()?,
     })
 }
 
@@ -137,6 +142,7 @@ struct Woken {
     child: bool,
     created: Vec<String>,
     started: Vec<String>,
+    lease_over: bool,
 }
 
 impl Pod {
@@ -146,6 +152,10 @@ impl Pod {
                 self.created(failed)?;
             }
             let woken = self.wait()?;
+            // First of all: everything else may take its time.
+            if woken.lease_over {
+                return Ok(());
+            }
             for id in woken.created {
                 if let Some(done) = self.creators.finish(&self.low_level, &id) {
                     self.created(done)?;
@@ -177,6 +187,7 @@ impl Pod {
         let mut polled = vec![
             PollFd::new(self.socket.as_fd(), PollFlags::POLLIN),
             PollFd::new(self.children.as_fd(), PollFlags::POLLIN),
+            PollFd::new(self.lease.timer.as_fd(), PollFlags::POLLIN),
         ];
         polled.extend(starting.iter().map(|(_, pipe)| PollFd::new(pipe.as_fd(), PollFlags::POLLIN)));
         let creating: Vec<(&String, &OwnedFd)> = self.creators.outcomes().collect();
@@ -193,8 +204,9 @@ impl Pod {
         Ok(Woken {
             request: ready[0],
             child: ready[1],
-            started: named(&starting, &ready[2..]),
-            created: named(&creating, &ready[2 + starting.len()..]),
+            lease_over: ready[2],
+            started: named(&starting, &ready[3..]),
+            created: named(&creating, &ready[3 + starting.len()..]),
         })
     }
 
@@ -227,6 +239,7 @@ impl Pod {
                 }
                 Ok(())
             }
+            Request::Lease { until_us } => self.lease.extend(until_us),
             Request::Exec { id, probe, command } => {
                 let pid_file = self.run.join(format!("state/probe-{probe}.pid"));
                 match self.low_level.exec(&id, &command, &pid_file) {
@@ -350,6 +363,30 @@ impl Pod {
                 self.say(&Event::Exited { id, code, signal, oom, at_us: now_us() })
             }
         }
+    }
+}
+
+/// The end of a lease, kept by the kernel on the clock that counts suspend: after a suspend that was too long it has
+/// come when the first process of the machine runs again.
+struct Lease {
+    timer: TimerFd,
+    until_us: u64,
+}
+
+impl Lease {
+    fn new() -> io::Result<Self> {
+        let flags = TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK;
+        Ok(Self { timer: TimerFd::new(ClockId::CLOCK_BOOTTIME, flags)?, until_us: 0 })
+    }
+
+    /// Answers may overtake each other: an earlier end than the present one changes nothing.
+    fn extend(&mut self, until_us: u64) -> io::Result<()> {
+        if until_us <= self.until_us {
+            return Ok(());
+        }
+        self.until_us = until_us;
+        let until = TimeSpec::from_duration(std::time::Duration::from_micros(until_us));
+        Ok(self.timer.set(Expiration::OneShot(until), TimerSetTimeFlags::TFD_TIMER_ABSTIME)?)
     }
 }
 
