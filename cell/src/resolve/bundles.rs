@@ -48,9 +48,9 @@ impl Wanted {
     /// The reference's text.
     pub fn of(params: &Params, map: &Map) -> Result<Self, String> {
         let given = |name: &str| params.get(name).filter(|value| !value.is_empty()).cloned();
+        // Newer installations of the reference say nothing of an account: it is that of the namespace then.
         let account = given("serviceAccount").or_else(|| map.get("default-service-account").cloned());
-        let account = account
-            .ok_or("default Service Account was not set during installation of the bundle resolver")?;
+        let account = account.unwrap_or_else(|| "default".into());
         let bundle = given("bundle").ok_or("parameter \"bundle\" required")?;
         parse(&bundle).map_err(|error| format!("invalid bundle reference: {error}"))?;
         let name = given("name").ok_or("parameter \"name\" required")?;

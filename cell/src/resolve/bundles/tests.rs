@@ -10,24 +10,22 @@ fn of(params: &[(&str, &str)], map: &[(&str, &str)]) -> Result<Wanted, String> {
 
 #[test]
 fn params_are_checked_in_the_references_words() {
-    let account = ("default-service-account", "default");
     for (params, map, why) in [
-        (&[][..], &[][..], "default Service Account was not set during installation of the bundle resolver"),
-        (&[], &[account], "parameter \"bundle\" required"),
-        (&[("bundle", "r.example/b")], &[account], "parameter \"name\" required"),
+        (&[][..], &[][..], "parameter \"bundle\" required"),
+        (&[("bundle", "r.example/b")], &[], "parameter \"name\" required"),
         (
             &[("bundle", "r.example/b"), ("name", "n")],
-            &[account],
+            &[],
             "default resource Kind was not set during installation of the bundle resolver",
         ),
     ] {
         assert_eq!(of(params, map).unwrap_err(), why);
     }
-    let wrong = of(&[("bundle", "::"), ("name", "n")], &[account]).unwrap_err();
+    let wrong = of(&[("bundle", "::"), ("name", "n")], &[]).unwrap_err();
     assert_eq!(wrong, "invalid bundle reference: could not parse reference: ::");
-    let wanted =
-        of(&[("bundle", "r.example/b"), ("name", "n"), ("secret", "s"), ("kind", "Pipeline")], &[account]);
-    assert_eq!(wanted.unwrap().secret.as_deref(), Some("s"));
+    let wanted = of(&[("bundle", "r.example/b"), ("name", "n"), ("secret", "s"), ("kind", "Pipeline")], &[]);
+    let wanted = wanted.unwrap();
+    assert_eq!((wanted.secret.as_deref(), wanted.account.as_str()), (Some("s"), "default"));
 }
 
 fn layer(kind: &str) -> Value {
