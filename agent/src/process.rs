@@ -159,8 +159,8 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Completes when whoever started this agent is gone, or wants it to leave.
-async fn input_ended() {
+/// Completes when whoever started this process is gone, or wants it to leave: standard input has ended.
+pub async fn input_ended() {
     let (say, ended) = tokio::sync::oneshot::channel::<()>();
     // A thread, because reading from a pipe may block for ever; it ends with the process.
     std::thread::spawn(move || {

@@ -2,8 +2,8 @@
 //! events. Asks the world for nothing but its [`Host`] and its [`PodRuntime`], so that it also runs simulated.
 
 use std::future::Future;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -41,7 +41,10 @@ const HELLO_MAX: Duration = Duration::from_secs(600);
 /// One agent's conversation.
 pub struct Session {
     host: Host,
-    cell: String,
+    /// Addresses of the cell's replicas; any of them answers.
+    cells: Mutex<Vec<String>>,
+    /// Which of them is asked.
+    at: AtomicUsize,
     token: String,
     speaker: Speaker,
     booted_us: i64,
@@ -84,11 +87,39 @@ impl Lease {
 }
 
 impl Session {
-    /// An agent of `machine`, in its present boot, that speaks to `cell`.
+    /// An agent of `machine`, in its present boot, that speaks to `cell`: the addresses of its replicas, separated by
+    /// commas.
     pub fn new(host: Host, cell: String, machine: String, token: String) -> Arc<Self> {
         let booted_us = host.clock.utc().0;
         let nonce = format!("{:032x}", host.id());
-        Arc::new(Self { host, cell, token, speaker: Speaker { machine, nonce }, booted_us })
+        let cells = cell.split(',').map(str::to_owned).collect();
+        let (cells, at) = (Mutex::new(cells), AtomicUsize::new(0));
+        Arc::new(Self { host, cells, at, token, speaker: Speaker { machine, nonce }, booted_us })
+    }
+
+    /// The replica to ask, and its number.
+    fn replica(&self) -> (usize, String) {
+        let (at, cells) = (self.at.load(Ordering::Relaxed), self.cells());
+        (at, cells.get(at % cells.len().max(1)).cloned().unwrap_or_default())
+    }
+
+    /// The replica `at` does not answer: the next one is asked from now on.
+    fn turn_from(&self, at: usize) {
+        let _ = self.at.compare_exchange(at, at.wrapping_add(1), Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    /// The cell says where else it is reached.
+    fn learn(&self, addresses: &[String]) {
+        let mut cells = self.cells();
+        for address in addresses {
+            if !cells.contains(address) {
+                cells.push(address.clone());
+            }
+        }
+    }
+
+    fn cells(&self) -> MutexGuard<'_, Vec<String>> {
+        self.cells.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Lives this agent's life: to the end of its pod, or until `leave` completes. Nothing is left of the pod
@@ -112,11 +143,15 @@ impl Session {
         let hello = Hello {
             speaker: self.speaker.clone(),
             version: protocol::VERSION,
+            oldest: Some(protocol::OLDEST),
             capabilities: runtime.capabilities(),
         };
         loop {
             match self.host.within(HELLO_MAX, self.insist(HELLO, &hello)).await {
-                Ok(Ok(HelloAnswer::Order(order))) => return Ok(order),
+                Ok(Ok(HelloAnswer::Order(order))) => {
+                    self.learn(&order.cells);
+                    return Ok(order);
+                }
                 Ok(Ok(HelloAnswer::Wait)) => {}
                 Ok(Ok(HelloAnswer::Burn { reason })) => return Err(Outcome::Burnt(reason)),
                 Ok(Err(why)) => return Err(Outcome::Burnt(why)),
@@ -196,13 +231,17 @@ impl Session {
             .header(header::CONTENT_TYPE, "application/json")
             .body(Body::from(body))
             .map_err(|e| Failure::Refused(e.to_string()))?;
+        let (at, replica) = self.replica();
         let exchange = async {
-            let response = self.host.net.call(&self.cell, request).await?;
+            let response = self.host.net.call(&replica, request).await?;
             let status = response.status();
             let body = Limited::new(response.into_body(), ANSWER_MAX).collect().await;
             Ok::<_, NetError>((status, body.map_err(|_| NetError::Broken)?.to_bytes()))
         };
         let answered = self.host.within(CALL_MAX, exchange).await;
+        if !matches!(answered, Ok(Ok(_))) {
+            self.turn_from(at);
+        }
         let (status, body) = answered
             .map_err(|e| Failure::Transient(e.to_string()))?
             .map_err(|e| Failure::Transient(e.to_string()))?;

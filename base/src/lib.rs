@@ -5,8 +5,10 @@
 //! **Invariants:** a process asks the outside world for time, randomness, jobs and other processes only
 //! through [`host::Host`]; the real side of those seams is here and nowhere else.
 //! **Read in this order:** [`host`] (the seams), [`real`] (their real side), [`serve`], [`tls`],
-//! [`telemetry`].
+//! [`telemetry`], `config`.
 
+#[cfg(feature = "config")]
+pub mod config;
 pub mod host;
 pub mod real;
 pub mod serve;

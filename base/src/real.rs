@@ -14,10 +14,16 @@ use crate::host::Host;
 
 /// A [`Host`] on this operating system. Must be used inside a tokio runtime.
 pub fn host() -> (Host, Arc<RealJobs>) {
+    let (host, jobs, _) = host_with_net();
+    (host, jobs)
+}
+
+/// As [`host`], with the net by itself, to be told whom to believe.
+pub fn host_with_net() -> (Host, Arc<RealJobs>, Arc<HyperNet>) {
     let clock = Arc::new(RealClock);
     let jobs = Arc::new(RealJobs::default());
     let net = Arc::new(HyperNet::new(clock.clone(), jobs.clone()));
-    (Host { clock, jobs: jobs.clone(), entropy: Arc::new(RealEntropy), net }, jobs)
+    (Host { clock, jobs: jobs.clone(), entropy: Arc::new(RealEntropy), net: net.clone() }, jobs, net)
 }
 
 #[cfg(test)]

@@ -93,6 +93,8 @@ async fn hello(
     Json(hello): Json<Hello>,
 ) -> Result<Json<HelloAnswer>, Refusal> {
     authenticate(&cell, &headers, &hello.speaker.machine)?;
+    // Before anything is claimed: an agent that is not understood must not own an attempt.
+    let version = protocol::agree(hello.version, hello.oldest).map_err(Refusal::Bad)?;
     let Speaker { machine, nonce } = &hello.speaker;
     let leases = hello.capabilities.get(message::CAPABILITY_LEASE).is_some_and(|can| can == "true");
     let until = cell.host.clock.mono();
@@ -102,6 +104,14 @@ async fn hello(
         changed.as_mut().enable();
         match repeat(|| cell.store.claim(machine, nonce, leases)).await? {
             Claim::Mine(session) => match order(&cell, &session).await? {
+                Some(HelloAnswer::Order(mut order)) => {
+                    order.version = version;
+                    if version >= 2 {
+                        order.cells = cell.replicas.for_agents();
+                        order.cells.insert(0, cell.config.agents.clone());
+                    }
+                    return Ok(Json(HelloAnswer::Order(order)));
+                }
                 Some(answer) => return Ok(Json(answer)),
                 None => tracing::debug!(%machine, "an order waits"),
             },
@@ -137,6 +147,7 @@ async fn start(
     let Speaker { machine, nonce } = &start.speaker;
     let gate =
         repeat(|| cell.store.start(machine, nonce, &start.attempt, &start.volumes, status.clone())).await?;
+    cell.due_written();
     Ok(Json(match gate {
         Gate::Go => StartAnswer::Go,
         Gate::Revoked => {
@@ -164,7 +175,12 @@ async fn report(
     end_logs(&cell, &session, &report.attempt, nonce, &seen).await;
     for round in 0.. {
         match cell.store.report(&session, nonce, &report.attempt, seen.clone()).await {
-            Ok(_) => break,
+            Ok(written) => {
+                if written {
+                    cell.due_written();
+                }
+                break;
+            }
             Err(CellError::Conflict { .. }) if round < RACES_MAX => session = current(&cell, machine).await?,
             Err(error) => return Err(error.into()),
         }

@@ -7,7 +7,7 @@
 //! its attempt's `claimed -> started` is committed; log bytes never enter the store.
 //! **Read in this order:** [`Cell`], `runs` (store to store), `machines` (store to provider), [`provider`],
 //! `agents` (sessions), `lower` (Pod to Order), [`logs`], [`resolve`] and [`fetch`] (remote references),
-//! `home` (heartbeat), `place` (placing runs again).
+//! `home` (heartbeat), `place` (placing runs again), `peers` (who may call), `replicas`, `sleep`.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,8 +15,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::extract::{Query, State};
+use axum::http::{StatusCode, header};
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use base::host::Host;
@@ -25,6 +26,7 @@ use store::backend::Store;
 use store::cell::CellStore;
 use tekton::api::config::TenantConfig;
 use tekton::engine::decide::{Installation, Observed, Outcome};
+use tenancy::peer::Peers;
 
 mod agents;
 pub mod fetch;
@@ -34,13 +36,16 @@ pub mod logs;
 mod lower;
 mod machines;
 mod metrics;
+mod peers;
 mod place;
 pub mod provider;
 mod queue;
+mod replicas;
 pub mod resolve;
 mod runs;
 pub mod secrets;
 mod signals;
+mod sleep;
 
 use crate::fetch::Fetch;
 use crate::images::Images;
@@ -57,18 +62,24 @@ pub struct Config {
     pub cell: String,
     /// Its region.
     pub region: String,
-    /// Address at which gateways reach it.
+    /// Name of this process among the cell's replicas.
+    pub replica: String,
+    /// Address at which gateways and other replicas reach this one.
     pub address: String,
+    /// Address at which agents reach this one.
+    pub agents: String,
     /// Most machines at one time.
     pub machines_max: usize,
     /// Architectures of its machines, in Go's words.
     pub arch: Vec<String>,
     /// Derives machine tokens; the same in all replicas of the cell.
     pub machine_key: [u8; 32],
-    /// What gateways must show.
-    pub peer_token: String,
+    /// Who this cell is for its peers, and whom it believes.
+    pub peers: Peers,
     /// Folder for claims.
     pub data: PathBuf,
+    /// It sleeps after so long without work; `None`: never.
+    pub sleep_after: Option<Duration>,
 }
 
 /// How fast a cell lives.
@@ -163,7 +174,13 @@ pub(crate) struct Inner {
     machines: machines::Machines,
     resolve: resolve::Resolve,
     signals: signals::Signals,
+    replicas: replicas::Replicas,
+    sleep: sleep::Sleep,
+    believed: peers::Believed,
     metrics: metrics::Metrics,
+    /// This process itself wants no new runs: it is about to leave.
+    leaving: AtomicBool,
+    /// The cell takes no new runs, as last heard.
     draining: AtomicBool,
     /// The first heartbeat is written.
     ready: AtomicBool,
@@ -197,7 +214,11 @@ impl Cell {
             machines: machines::Machines::default(),
             resolve: resolve::Resolve::default(),
             signals: signals::Signals::default(),
+            replicas: replicas::Replicas::default(),
+            sleep: sleep::Sleep::default(),
+            believed: peers::Believed::default(),
             metrics: metrics::Metrics::default(),
+            leaving: AtomicBool::new(false),
             draining: AtomicBool::new(false),
             ready: AtomicBool::new(false),
         });
@@ -205,12 +226,15 @@ impl Cell {
         resolve::start(&inner);
         machines::start(&inner);
         home::start(&inner);
+        replicas::start(&inner);
+        sleep::start(&inner);
         (router(inner.clone()), Cell { inner })
     }
 
-    /// Whether the cell accepts new runs; those that it has go on.
+    /// Whether the cell accepts new runs as far as this process is concerned; those that it has go on. (An operator's
+    /// wish is a row: [`store::records::cell::Drain`].)
     pub fn drain(&self, draining: bool) {
-        self.inner.draining.store(draining, Ordering::Relaxed);
+        self.inner.leaving.store(draining, Ordering::Relaxed);
         let cell = self.inner.clone();
         self.inner.host.spawn("heartbeat now", async move {
             if let Err(error) = home::heartbeat(&cell).await {
@@ -235,17 +259,15 @@ impl Inner {
         self.machines.wake.notify_one();
     }
 
-    fn is_peer(&self, headers: &HeaderMap) -> bool {
-        let shown = headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok()?.strip_prefix("Bearer "));
-        shown.is_some_and(|token| same_secret(token, &self.config.peer_token))
-    }
-
     fn status(&self) -> Value {
         let (waiting, running) = runs::backlog(self);
         json!({
             "cell": self.config.cell,
             "region": self.config.region,
+            "replica": self.config.replica,
             "draining": self.draining.load(Ordering::Relaxed),
+            "asleep_until_us": self.sleep.until_us(),
+            "other_replicas": self.replicas.any(),
             "runs": {"waiting": waiting, "running": running},
             "machines": self.machines.count.load(Ordering::Relaxed),
         })
@@ -254,9 +276,12 @@ impl Inner {
 
 fn router(inner: Arc<Inner>) -> Router {
     let logs = format!("{}/{{tenant}}/{{namespace}}/{{pod}}/{{container}}", tenancy::peer::LOGS);
-    Router::new()
+    let peers = Router::new()
         .route(tenancy::peer::WAKE, post(wake))
+        .route(tenancy::peer::RING, post(replicas::rung))
         .route(&logs, get(logs::serve::logs))
+        .route_layer(from_fn_with_state(inner.clone(), peers::admit));
+    peers
         .route("/livez", get(|| async { "ok" }))
         .route("/readyz", get(readyz))
         .route("/statusz", get(|State(cell): State<Arc<Inner>>| async move { axum::Json(cell.status()) }))
@@ -265,11 +290,19 @@ fn router(inner: Arc<Inner>) -> Router {
         .with_state(inner)
 }
 
-async fn wake(State(cell): State<Arc<Inner>>, headers: HeaderMap) -> StatusCode {
-    if !cell.is_peer(&headers) {
-        return StatusCode::UNAUTHORIZED;
-    }
+#[derive(serde::Deserialize)]
+struct Wake {
+    #[serde(default)]
+    hold: bool,
+}
+
+async fn wake(State(cell): State<Arc<Inner>>, Query(wake): Query<Wake>) -> StatusCode {
+    cell.sleep.wake();
     runs::wake(&cell);
+    cell.due_written();
+    if wake.hold {
+        cell.hold().await;
+    }
     StatusCode::NO_CONTENT
 }
 
@@ -284,7 +317,7 @@ async fn readyz(State(cell): State<Arc<Inner>>) -> Response {
 async fn metrics(State(cell): State<Arc<Inner>>) -> Response {
     let (waiting, running) = runs::backlog(&cell);
     let text = cell.metrics.text(cell.machines.count.load(Ordering::Relaxed), waiting, running);
-    ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response()
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
 }
 
 /// Compares in a time that depends on the lengths only.

@@ -58,6 +58,7 @@ pub(crate) fn start(cell: &Arc<Inner>) {
     cell.host.clone().spawn("machines", async move {
         let mut bell = cell.store.machine_bell();
         loop {
+            cell.awake().await;
             let wait = match look(&cell).await {
                 Ok(wait) => wait,
                 Err(error) => {

@@ -93,6 +93,10 @@ pub(crate) async fn look(cell: &Arc<Inner>) -> Result<(), CellError> {
             }
             continue;
         }
+        if sleeps_soundly(cell, &row).await? {
+            live.push(CellView { heard_us: cell.host.clock.utc().0, ..view_of(&row) });
+            continue;
+        }
         let looks = cell.others.count(&row);
         if looks >= GONE_LOOKS {
             leave.push((row.cell.clone(), Why::Gone { forgotten: looks >= forgotten }));
@@ -109,6 +113,23 @@ pub(crate) async fn look(cell: &Arc<Inner>) -> Result<(), CellError> {
         impatient(cell, &live).await?;
     }
     Ok(())
+}
+
+/// It sleeps, need not be awake yet, and has missed no work: nobody expects to hear of it. (If it has, it is counted
+/// from then on: a wake-up may be on its way.)
+async fn sleeps_soundly(cell: &Inner, other: &CellRow) -> Result<bool, CellError> {
+    let now_us = cell.host.clock.utc().0;
+    if other.draining || other.asleep_until_us.is_none_or(|until_us| until_us < now_us) {
+        return Ok(false);
+    }
+    let store = cell.store.as_cell(&other.cell);
+    for bucket in 0..BUCKETS {
+        if !store.due_scan(bucket, now_us, 1).await?.due.is_empty() {
+            return Ok(false);
+        }
+    }
+    lock(&cell.others.heard).remove(&other.cell);
+    Ok(true)
 }
 
 fn view_of(row: &CellRow) -> CellView {

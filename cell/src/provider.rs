@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use base::host::BoxFuture;
 
+pub mod hosted;
 pub mod local;
 pub mod sim;
 pub mod volumes;

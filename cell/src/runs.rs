@@ -168,7 +168,7 @@ async fn collected(cell: &Inner, key: &ObjectKey, mut rows: BTreeSet<RowKey>) ->
     rows.extend(timers.iter().map(|at_us| row(*at_us)));
     rows.insert(row(0));
     let collected = cell.store.collect(key, &rows.into_iter().collect::<Vec<_>>()).await?;
-    collected.attempts.iter().for_each(|attempt| cell.signals.ring(&attempt.id));
+    collected.attempts.iter().for_each(|attempt| cell.ring(&attempt.id));
     cell.machines_wake();
     if collected.again_us.is_none() {
         discard(cell, key, &collected.attempts).await;
@@ -310,6 +310,9 @@ async fn settle(cell: &Arc<Inner>, view: &View, decision: Decision, now_us: i64)
     let applied = cell.store.run_apply(view, write).await?;
     know_timer(cell, &view.run.key, timer_us);
     cell.metrics.pass(applied.committed);
+    if applied.committed {
+        cell.due_written();
+    }
     ring(cell, view);
     if deletes {
         // A Pod that is gone revokes its attempt, which says nothing in the machine's own row.
@@ -325,8 +328,8 @@ async fn settle(cell: &Arc<Inner>, view: &View, decision: Decision, now_us: i64)
 /// Wakes whoever waits for something about this run.
 fn ring(cell: &Inner, view: &View) {
     for (attempt, _) in &view.attempts {
-        cell.signals.ring(&attempt.id);
-        cell.signals.ring(&attempt.machine);
+        cell.ring(&attempt.id);
+        cell.ring(&attempt.machine);
     }
 }
 

@@ -5,6 +5,7 @@ mod elsewhere;
 mod ends;
 mod fences;
 mod outside;
+mod peers;
 mod pipelines;
 mod resolvers;
 mod rig;

@@ -6,6 +6,9 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use crate::resolvers::Resolvers;
+use crate::server::Given;
+use crate::server::cell::Cell;
+use crate::server::gateway::Gateway;
 use crate::store::StoreArguments;
 
 /// Tekton's API and semantics, without a Kubernetes cluster.
@@ -36,9 +39,27 @@ pub enum Command {
     Why(Why),
     /// Decide about a run on a snapshot of all that the decision depends on, and print the decision.
     Replay(Replay),
+    /// Run one replica of the gateway.
+    Gateway(Given<Gateway>),
+    /// Run one replica of a cell, or drain a cell.
+    #[command(args_conflicts_with_subcommands = true)]
+    Cell {
+        /// What to do with a cell, instead of being one.
+        #[command(subcommand)]
+        operate: Option<OperateCell>,
+        /// Settings of the replica.
+        #[command(flatten)]
+        given: Given<Cell>,
+    },
     /// Look after a store that processes share.
     #[command(subcommand)]
     Store(StoreCommand),
+    /// Drain a region.
+    Region {
+        /// What to do with the region.
+        #[command(subcommand)]
+        operate: OperateRegion,
+    },
 }
 
 /// Which run, and whose.
@@ -94,6 +115,44 @@ pub enum StoreCommand {
     },
 }
 
+/// What can be done with a cell.
+#[derive(Subcommand)]
+pub enum OperateCell {
+    /// Let the cell take no new runs, and tell what is left on it until nothing is.
+    Drain {
+        /// The cell.
+        cell: String,
+        #[command(flatten)]
+        options: Drain,
+    },
+}
+
+/// What can be done with a region.
+#[derive(Subcommand)]
+pub enum OperateRegion {
+    /// Let no cell of the region take new runs, and tell what is left there until nothing is.
+    Drain {
+        /// The region.
+        region: String,
+        #[command(flatten)]
+        options: Drain,
+    },
+}
+
+/// How to drain.
+#[derive(clap::Args)]
+pub struct Drain {
+    /// Data folder of the installation, where the operator's credential is.
+    #[arg(long, default_value = ".cella")]
+    pub data: PathBuf,
+    /// Take new runs again.
+    #[arg(long)]
+    pub undo: bool,
+    /// Do not wait until nothing is left.
+    #[arg(long)]
+    pub no_wait: bool,
+}
+
 /// Arguments of `up`.
 #[derive(clap::Args)]
 pub struct Up {
@@ -115,13 +174,25 @@ pub struct Up {
     /// How resolvers reach the world.
     #[command(flatten)]
     pub resolvers: Resolvers,
-    /// Where everything durable is.
+    /// Where everything durable is. On the embedded store all servers are in one process; on others they are processes.
     #[command(flatten)]
     pub store: StoreArguments,
     /// The address of a name, as `NAME=ADDRESS`, for steps as in their list of hosts, and for resolvers; may be
     /// repeated. For installations that cannot reach what really goes by that name.
     #[arg(long = "host", value_parser = host)]
     pub hosts: Vec<(String, IpAddr)>,
+    /// All servers in this one process, whatever the store: for measuring.
+    #[arg(long)]
+    pub one_process: bool,
+    /// Replicas of the gateway, when servers are processes.
+    #[arg(long, default_value_t = 2)]
+    pub gateways: usize,
+    /// Replicas of each cell, when servers are processes.
+    #[arg(long, default_value_t = 2)]
+    pub replicas: usize,
+    /// Let cells sleep after so many seconds without work, when servers are processes.
+    #[arg(long)]
+    pub sleep_after: Option<u64>,
 }
 
 fn host(text: &str) -> Result<(String, IpAddr), String> {

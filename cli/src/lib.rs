@@ -4,7 +4,7 @@
 //! **May use:** gateway, cell, agent, and what they use.
 //! **Invariants:** standard output is data, standard error is talk; exit code 0 says that what was asked came
 //! true, 1 that it did not, 64 that it was asked wrongly; nothing is left behind.
-//! **Read in this order:** [`arguments`], [`run`], [`up`], [`demo`], [`why`], [`replay`].
+//! **Read in this order:** [`arguments`], [`run`], [`up`], [`server`], [`operate`], [`demo`], [`why`], [`replay`].
 
 pub mod arguments;
 pub mod client;
@@ -14,9 +14,11 @@ pub mod documents;
 mod images;
 mod keys;
 mod kubeconfig;
+pub mod operate;
 pub mod replay;
 pub mod resolvers;
 pub mod run;
+pub mod server;
 pub mod store;
 pub mod up;
 pub mod why;

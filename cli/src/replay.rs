@@ -14,7 +14,7 @@ use tekton::api::config::TenantConfig;
 use tekton::engine::decide::{Decision, ImageConfig, Key, Need, Observed, Outcome};
 
 use crate::client::{Access, Client, Refused};
-use crate::up::installation;
+use crate::server::cell::installation;
 
 /// The form of a snapshot that this version writes and reads.
 const FORMAT: u32 = 1;

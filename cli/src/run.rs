@@ -2,17 +2,21 @@
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use base::real;
 use base::telemetry::{self, Telemetry};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::arguments::{Arguments, Command, Demo, Replay, StoreCommand, Up, Why};
+use crate::arguments::{
+    Arguments, Command, Demo, Drain, OperateCell, OperateRegion, Replay, StoreCommand, Up, Why,
+};
 use crate::demo::{self, Act, Screen};
+use crate::operate::What;
 use crate::resolvers::Resolvers;
 use crate::store::StoreArguments;
-use crate::{doctor, kubeconfig, replay, up, why};
+use crate::{doctor, kubeconfig, operate, replay, server, up, why};
 
 /// Runs the command inside a runtime.
 ///
@@ -27,29 +31,46 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let outcome = runtime.block_on(async {
         let settings = Telemetry {
-            service: "cella",
+            service: match &arguments.command {
+                Command::Gateway(_) => "gateway",
+                Command::Cell { operate: None, .. } => "cell",
+                _ => "cella",
+            },
             filter: arguments.log.clone(),
             json: false,
             otlp: arguments.otlp.clone(),
         };
         let _telemetry = telemetry::start(&settings)?;
         match &arguments.command {
-            Command::Up(options) => stay(options).await,
-            Command::Demo(options) => show(options).await,
+            Command::Up(options) => stay(options, &arguments.log).await,
+            Command::Demo(options) => show(options, &arguments.log).await,
             Command::Doctor => Ok(ExitCode::SUCCESS),
+            Command::Gateway(given) => server::gateway::run(given).await,
+            Command::Cell { operate: Some(OperateCell::Drain { cell, options }), .. } => {
+                drain(What::Cell(cell), options).await
+            }
+            Command::Cell { operate: None, given } => server::cell::run(given).await,
             Command::Store(StoreCommand::Migrate { store }) => {
                 println!("{}", crate::store::migrate(store, &real::host().0).await?);
                 Ok(ExitCode::SUCCESS)
             }
             Command::Why(options) => tell(options).await,
             Command::Replay(options) => decide(options).await,
+            Command::Region { operate: OperateRegion::Drain { region, options } } => {
+                drain(What::Region(region), options).await
+            }
         }
     });
     runtime.shutdown_background();
     outcome
 }
 
-async fn stay(options: &Up) -> Result<ExitCode> {
+async fn drain(what: What<'_>, options: &Drain) -> Result<ExitCode> {
+    let (host, _jobs) = real::host();
+    operate::drain(what, options, &host).await
+}
+
+async fn stay(options: &Up, log: &str) -> Result<ExitCode> {
     let (host, jobs) = real::host();
     let hosts: BTreeMap<_, _> = options.hosts.iter().cloned().collect();
     let running = up::start(
@@ -62,6 +83,11 @@ async fn stay(options: &Up) -> Result<ExitCode> {
             resolvers: Resolvers { pins: hosts.clone(), ..options.resolvers.clone() },
             hosts,
             store: options.store.clone(),
+            one_process: options.one_process,
+            gateways: options.gateways.max(1),
+            replicas: options.replicas.max(1),
+            sleep_after: options.sleep_after.map(Duration::from_secs),
+            log: log.to_owned(),
         },
         &host,
         jobs.clone(),
@@ -123,7 +149,7 @@ async fn decide(options: &Replay) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn show(options: &Demo) -> Result<ExitCode> {
+async fn show(options: &Demo, log: &str) -> Result<ExitCode> {
     let objects = demo::read(&options.files)?;
     let folder = std::env::temp_dir().join(format!("cella-demo.{}", std::process::id()));
     let (host, jobs) = real::host();
@@ -138,6 +164,11 @@ async fn show(options: &Demo) -> Result<ExitCode> {
             resolvers: Resolvers::default(),
             hosts: BTreeMap::new(),
             store: StoreArguments::default(),
+            one_process: true,
+            gateways: 1,
+            replicas: 1,
+            sleep_after: None,
+            log: log.to_owned(),
         },
         &host,
         jobs,

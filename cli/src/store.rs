@@ -53,6 +53,8 @@ pub struct Opened {
     pub store: Store,
     /// How other processes reach the same store; `None`: they cannot.
     pub shared: Option<StoreArguments>,
+    /// Process ids of an emulator of our own, the one that holds the data first.
+    pub emulator: Vec<u32>,
     /// What must live as long as the store.
     _keeps: Option<Arc<dyn Send + Sync>>,
 }
@@ -64,7 +66,7 @@ pub struct Opened {
 pub async fn open(arguments: &StoreArguments, data: &Path, host: &Host) -> Result<Opened> {
     let mut opened = if arguments.store == EMBEDDED {
         let store = store::embedded::open(&data.join("home"), host).context("cannot open the store")?;
-        Opened { store, shared: None, _keeps: None }
+        Opened { store, shared: None, emulator: Vec::new(), _keeps: None }
     } else {
         spanner_open(arguments, host).await?
     };
@@ -100,14 +102,15 @@ async fn spanner_open(arguments: &StoreArguments, host: &Host) -> Result<Opened>
             spanner_emulator_rest: Some(emulator.address.rest.clone()),
             commit_delay_ms: arguments.commit_delay_ms,
         };
-        return Ok(Opened { store, shared: Some(shared), _keeps: Some(Arc::new(emulator)) });
+        let pids = emulator.processes();
+        return Ok(Opened { store, shared: Some(shared), emulator: pids, _keeps: Some(Arc::new(emulator)) });
     }
     let settings = settings(arguments)?;
     if settings.emulator.is_some() {
         spanner::schema::migrate(&settings, host).await?;
     }
     let store = spanner::open(&settings, host).await?;
-    Ok(Opened { store, shared: Some(arguments.clone()), _keeps: None })
+    Ok(Opened { store, shared: Some(arguments.clone()), emulator: Vec::new(), _keeps: None })
 }
 
 #[cfg(feature = "spanner")]

@@ -1,5 +1,9 @@
-//! `cella up`: a whole installation on this host: a gateway on https, two cells, the embedded store, and machines
-//! that are processes running real containers.
+//! `cella up`: a whole installation on this host: gateway on https, two cells, a store, and machines that are
+//! processes running real containers. On the embedded store all servers are in this one process; on Spanner's
+//! emulator they are processes of their own, several of each ([`fleet`]).
+
+mod fleet;
+mod front;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,29 +15,28 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use base::host::Host;
 use base::real::RealJobs;
-use cell::provider::local;
 use serde_json::json;
 use store::backend::Store;
-use store::tenant::TenantStore;
 use store::vault::Vault;
-use tekton::engine::decide::Installation;
-use tenancy::access::{Caller, Role};
+use tenancy::access::{Caller, Operator, Role};
 use tenancy::id::TenantId;
 use tokio::net::TcpListener;
 
 use crate::client::Access;
 use crate::keys::{self, Keys};
+use crate::kubeconfig;
 use crate::resolvers::Resolvers;
+use crate::server::cell as cells;
+use crate::server::gateway::{self as gateways, AUDIENCE};
 use crate::store::{Opened, StoreArguments};
-use crate::{images, kubeconfig};
 
 /// The cells of a local installation: id and region.
 pub const CELLS: [(&str, &str); 2] = [("us-central1", "us-central1"), ("europe-west1", "europe-west1")];
 /// Tokens of a local installation live this long, seconds.
 const TOKEN_LIFE_S: i64 = 30 * 24 * 3600;
-const AUDIENCE: &str = "cella-gateway";
-const LOG_BYTES_MAX: u64 = 64 << 20;
-const FIRST_HEARTBEAT_MAX: Duration = Duration::from_secs(10);
+const FIRST_HEARTBEAT_MAX: Duration = Duration::from_secs(30);
+/// Name of the file by which operators' commands reach the installation.
+pub const OPERATOR: &str = "operator.json";
 
 /// How to start.
 #[derive(Clone, Debug)]
@@ -52,8 +55,18 @@ pub struct Options {
     pub resolvers: Resolvers,
     /// Addresses of names, for steps.
     pub hosts: BTreeMap<String, IpAddr>,
-    /// Where everything durable is.
+    /// Where everything durable is; what is not embedded is served by processes.
     pub store: StoreArguments,
+    /// No processes, whatever the store.
+    pub one_process: bool,
+    /// Replicas of the gateway, as processes.
+    pub gateways: usize,
+    /// Replicas of each cell, as processes.
+    pub replicas: usize,
+    /// Cells that are processes sleep after so long without work.
+    pub sleep_after: Option<Duration>,
+    /// Which log lines server processes print.
+    pub log: String,
 }
 
 /// A running installation.
@@ -62,9 +75,12 @@ pub struct Running {
     pub address: String,
     /// Access of each tenant's user, in order of the options.
     pub tenants: Vec<(String, Access, PathBuf)>,
+    /// Access of the operator.
+    operator: Access,
     jobs: Arc<RealJobs>,
     data: PathBuf,
-    _store: Opened,
+    fleet: Option<fleet::Fleet>,
+    store: Opened,
 }
 
 /// Starts everything and waits until it is ready.
@@ -74,30 +90,38 @@ pub struct Running {
 pub async fn start(options: &Options, host: &Host, jobs: Arc<RealJobs>) -> Result<Running> {
     let data = prepare(&options.data)?;
     let keys = keys::load_or_make(&data, host)?;
+    let tls = base::tls::load_or_make(&data.join("tls"), &names())?;
     let opened = crate::store::open(&options.store, &data, host).await?;
-    let (counted, commits) = store::counted::Counted::new(opened.store.clone());
-    let store: Store = counted;
-    let vault = Arc::new(Vault::new(&keys.vault));
+    let mut running = match opened.shared.clone().filter(|_| !options.one_process) {
+        None => in_one(options, host, jobs, data, &keys, tls, opened).await?,
+        Some(shared) => fleet::start(options, host, jobs, data, &keys, tls, (opened, shared)).await?,
+    };
+    running.write_operator()?;
+    Ok(running)
+}
+
+/// What a server certificate of this host stands for.
+fn names() -> [String; 3] {
+    ["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()]
+}
+
+#[allow(clippy::too_many_arguments, reason = "each is a different part of one installation")]
+async fn in_one(
+    options: &Options,
+    host: &Host,
+    jobs: Arc<RealJobs>,
+    data: PathBuf,
+    keys: &Keys,
+    tls: base::tls::LocalTls,
+    opened: Opened,
+) -> Result<Running> {
+    let store = opened.store.clone();
     for (cell, region) in CELLS {
-        start_cell(cell, region, options, &data, host, &keys, &store, &vault)?;
+        start_cell(cell, region, options, &data, host, keys, &store)?;
     }
-    let names = ["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
-    let tls = base::tls::load_or_make(&data.join("tls"), &names)?;
-    let listener = TcpListener::bind(("127.0.0.1", options.port)).await.with_context(|| {
-        format!("port {} of this host cannot be used; choose another with --port", options.port)
-    })?;
+    let listener = listen(options.port).await?;
     let address = format!("127.0.0.1:{}", listener.local_addr()?.port());
-    let tenants = TenantStore::new(store.clone(), host.clone());
-    let app = gateway::App::new(gateway::Parts {
-        host: host.clone(),
-        tenants,
-        vault,
-        keys: keys.tokens.clone(),
-        audience: AUDIENCE.to_owned(),
-        peer_token: keys.peer.clone(),
-        admission: gateway::Admission::Tekton,
-        commits,
-    });
+    let app = gateways::app(host, store.clone(), keys.gateway()?);
     let (router, clock, listening) = (gateway::router(app), host.clock.clone(), jobs.clone());
     host.spawn("gateway", async move {
         if let Err(error) = base::serve::https(listener, tls.server, router, clock, listening).await {
@@ -105,14 +129,16 @@ pub async fn start(options: &Options, host: &Host, jobs: Arc<RealJobs>) -> Resul
         }
     });
     await_heartbeats(host, &store).await?;
-    let mut known = Vec::new();
-    for name in &options.tenants {
-        let access = tenant(name, &address, &tls.authority_pem, host, &store, &keys).await?;
-        let path = data.join(format!("kubeconfig-{name}.yaml"));
-        kubeconfig::write(&path, name, &access)?;
-        known.push((name.clone(), access, path));
-    }
-    Ok(Running { address, tenants: known, jobs, data, _store: opened })
+    let found = Found { address, authority_pem: tls.authority_pem, data };
+    let tenants = found.tenants(options, host, &store, keys).await?;
+    let operator = found.operator(host, keys)?;
+    Ok(Running { address: found.address, tenants, operator, jobs, data: found.data, fleet: None, store: opened })
+}
+
+async fn listen(port: u16) -> Result<TcpListener> {
+    TcpListener::bind(("127.0.0.1", port))
+        .await
+        .with_context(|| format!("port {port} of this host cannot be used; choose another with --port"))
 }
 
 fn prepare(data: &Path) -> Result<PathBuf> {
@@ -124,7 +150,6 @@ fn prepare(data: &Path) -> Result<PathBuf> {
     Ok(data)
 }
 
-#[allow(clippy::too_many_arguments, reason = "each is a different part of one installation")]
 fn start_cell(
     cell: &str,
     region: &str,
@@ -133,53 +158,28 @@ fn start_cell(
     host: &Host,
     keys: &Keys,
     store: &Store,
-    vault: &Arc<Vault>,
 ) -> Result<()> {
     let (at_home, for_agents) = (format!("local:{cell}"), socket(data, cell)?);
-    let program = std::env::current_exe().context("cannot find this executable")?;
-    let entrypoint = program.with_file_name("entrypoint");
-    anyhow::ensure!(
-        entrypoint.exists(),
-        "{} is missing: the program that runs steps must stand beside this one (cargo x builds it)",
-        entrypoint.display()
-    );
     let layout = options.images.as_deref();
-    let settings = local::Settings {
-        program,
-        arguments: vec!["agent".into()],
-        cell: for_agents.clone(),
-        data: data.join("machines").join(cell),
-        agent: json!({
-            "entrypoint": entrypoint,
-            "images": images::for_agents(&data.join("images"), layout),
-            "hosts": options.hosts,
-        }),
-    };
+    let machines = data.join("machines").join(cell);
+    let provider = cells::agents(host, &machines, &for_agents, (&data.join("images"), layout, &options.hosts))?;
+    let secrets = keys.cell(cell)?;
     let config = cell::Config {
         cell: cell.to_owned(),
         region: region.to_owned(),
+        replica: "1".to_owned(),
         address: at_home.clone(),
+        agents: for_agents.clone(),
         machines_max: options.machines_max,
-        arch: vec![if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" }.to_owned()],
-        machine_key: keys.machines,
-        peer_token: keys.peer.clone(),
+        arch: cells::arch(),
+        machine_key: secrets.machines,
+        peers: secrets.peers,
         data: data.join("volumes"),
+        sleep_after: None,
     };
-    let parts = cell::Parts {
-        host: host.clone(),
-        store: store.clone(),
-        provider: local::Local::new(host.clone(), settings),
-        sink: cell::logs::files::Files::new(&data.join("logs"), LOG_BYTES_MAX),
-        images: images::for_cell(host, layout),
-        secrets: Arc::new(cell::secrets::Vaulted(vault.clone())),
-        fetch: options.resolvers.fetch(host)?,
-        hubs: options.resolvers.hubs(),
-        engine: cell::Engine {
-            taskrun: tekton::engine::taskrun::decide,
-            pipelinerun: tekton::engine::pipelinerun::decide,
-        },
-        installation: installation(),
-    };
+    let vault = Arc::new(Vault::new(&secrets.vault));
+    let parts =
+        cells::parts(host, store.clone(), provider, &data.join("logs"), layout, &vault, &options.resolvers)?;
     let (router, _cell) = cell::Cell::start(config, parts);
     for address in [at_home, for_agents] {
         let serving = host.net.serve(&address, router.clone());
@@ -192,33 +192,17 @@ fn start_cell(
     Ok(())
 }
 
-/// Address of the socket at which agents reach a cell. Steps cannot: it is in no container.
-fn socket(data: &Path, cell: &str) -> Result<String> {
-    let path = data.join("run").join(format!("{cell}.sock"));
+/// Address of a socket in the data folder. Steps cannot reach it: it is in no container.
+fn socket(data: &Path, name: &str) -> Result<String> {
+    let path = data.join("run").join(format!("{name}.sock"));
     let _ = fs::remove_file(&path);
     let text = path.display().to_string();
     anyhow::ensure!(
         text.len() < 100,
         "the path of the data folder is too long for a socket ({} characters at most); choose a shorter one with --data",
-        100 - cell.len() - 12
+        100 - name.len() - 12
     );
     Ok(format!("unix:{text}"))
-}
-
-/// Names that appear in Pods; nothing is pulled by them: the agent does their work.
-pub(crate) fn installation() -> Installation {
-    let image = |name: &str| format!("cella.invalid/{name}:v1");
-    Installation {
-        entrypoint_image: image("entrypoint"),
-        nop_image: image("nop"),
-        shell_image: image("shell"),
-        shell_image_win: image("shell-win"),
-        workingdirinit_image: image("workingdirinit"),
-        sidecarlogresults_image: image("sidecarlogresults"),
-        release: store::tenant::TEKTON.into(),
-        kubernetes_minor: 33,
-        resolvers: true,
-    }
 }
 
 async fn await_heartbeats(host: &Host, store: &Store) -> Result<()> {
@@ -231,27 +215,55 @@ async fn await_heartbeats(host: &Host, store: &Store) -> Result<()> {
             if snapshot.answers.iter().all(|answer| !answer.rows.is_empty()) {
                 return anyhow::Ok(());
             }
-            bell.rung().await;
+            base::host::race(bell.rung(), host.clock.sleep(Duration::from_millis(200))).await;
         }
     };
     host.within(FIRST_HEARTBEAT_MAX, all).await.context("the cells have not come up in time")?
 }
 
-async fn tenant(
-    name: &str,
-    address: &str,
-    authority_pem: &str,
-    host: &Host,
-    store: &Store,
-    keys: &Keys,
-) -> Result<Access> {
-    let id = TenantId::parse(name)?;
-    store::tenant::found(store, host, &id, Vec::new())
-        .await
-        .with_context(|| format!("cannot make tenant {name}"))?;
-    let caller = Caller { tenant: id, user: format!("{name}-admin"), groups: Vec::new(), role: Role::Admin };
-    let token = keys.tokens.issue(&caller, AUDIENCE, host.clock.utc().0, TOKEN_LIFE_S)?;
-    Ok(Access { address: address.to_owned(), authority_pem: authority_pem.to_owned(), token })
+/// Where an installation is found.
+struct Found {
+    address: String,
+    authority_pem: String,
+    data: PathBuf,
+}
+
+impl Found {
+    /// Makes the tenants, and a kubeconfig for each.
+    async fn tenants(
+        &self,
+        options: &Options,
+        host: &Host,
+        store: &Store,
+        keys: &Keys,
+    ) -> Result<Vec<(String, Access, PathBuf)>> {
+        let mut known = Vec::new();
+        for name in &options.tenants {
+            let id = TenantId::parse(name)?;
+            store::tenant::found(store, host, &id, Vec::new())
+                .await
+                .with_context(|| format!("cannot make tenant {name}"))?;
+            let caller =
+                Caller { tenant: id, user: format!("{name}-admin"), groups: Vec::new(), role: Role::Admin };
+            let access =
+                self.access(keys.tokens.issue(&caller, AUDIENCE, host.clock.utc().0, TOKEN_LIFE_S)?);
+            let path = self.data.join(format!("kubeconfig-{name}.yaml"));
+            kubeconfig::write(&path, name, &access)?;
+            known.push((name.clone(), access, path));
+        }
+        Ok(known)
+    }
+
+    fn operator(&self, host: &Host, keys: &Keys) -> Result<Access> {
+        let operator = Operator { user: "local-operator".into() };
+        let now_us = host.clock.utc().0;
+        let audience = gateway::authn::OPERATORS;
+        Ok(self.access(keys.tokens.issue_operator(&operator, audience, now_us, TOKEN_LIFE_S)?))
+    }
+
+    fn access(&self, token: String) -> Access {
+        Access { address: self.address.clone(), authority_pem: self.authority_pem.clone(), token }
+    }
 }
 
 impl Running {
@@ -263,20 +275,37 @@ impl Running {
         let authority = self.tenants.first().map(|(_, access, _)| access.authority_pem.clone());
         let tokens: BTreeMap<_, _> =
             self.tenants.iter().map(|(name, access, _)| (name.clone(), access.token.clone())).collect();
-        let ready = json!({"address": self.address, "authority_pem": authority, "tenants": tokens});
+        let ready = json!({
+            "address": self.address,
+            "authority_pem": authority,
+            "tenants": tokens,
+            "emulator": self.store.emulator,
+        });
         let fresh = self.data.join("ready.json.new");
         kubeconfig::write_private(&fresh, ready.to_string().as_bytes())?;
         fs::rename(fresh, self.data.join("ready.json"))?;
         Ok(())
     }
 
+    /// Lets the commands of operators on this host find the installation.
+    fn write_operator(&mut self) -> Result<()> {
+        let Access { address, authority_pem, token } = &self.operator;
+        let access = json!({"address": address, "authority_pem": authority_pem, "token": token});
+        kubeconfig::write_private(&self.data.join(OPERATOR), access.to_string().as_bytes())
+    }
+
     /// Stops everything; what was running on machines is stopped with them.
     pub async fn stop(self) {
+        let _ = fs::remove_file(self.data.join("ready.json"));
+        if let Some(fleet) = self.fleet {
+            fleet.stop().await;
+        }
+        // Last, and not before its users have left.
+        let _store = self.store;
         let late = self.jobs.shutdown(Duration::from_secs(10)).await;
         if !late.is_empty() {
             tracing::warn!(?late, "some jobs did not end in time");
         }
-        let _ = fs::remove_file(self.data.join("ready.json"));
         for (cell, _) in CELLS {
             if let Err(error) = agent::sweep(&self.data.join("machines").join(cell)) {
                 tracing::warn!(%error, cell, "not everything of dead machines could be removed");

@@ -175,20 +175,21 @@ pub(crate) fn place(
     let mut request = Request::parse(&annotations, Residency::from(tenant).and(namespace))
         .map_err(|e| refuse(e.to_string()))?;
     request.volume = volume;
+    let host = &at.app.host;
+    let now = host.clock.utc().0;
     let cells: Vec<_> = around
         .cells
         .iter()
         .map(|c| CellView {
             cell: c.cell.clone(),
             region: c.region.clone(),
-            heard_us: c.at_us,
+            // A cell that sleeps says nothing, and wakes when it is told to.
+            heard_us: if c.asleep_until_us.is_some() { now } else { c.at_us },
             draining: c.draining,
             machines: c.machines,
             machines_max: c.machines_max,
         })
         .collect();
-    let host = &at.app.host;
-    let now = host.clock.utc().0;
     let random = u64::try_from(host.id() & u128::from(u64::MAX)).unwrap_or(0);
     let placed = placement::place(&request, &cells, now, random).map_err(|e| refuse(e.to_string()))?;
     let explanation =

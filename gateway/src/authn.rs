@@ -5,13 +5,16 @@ use std::sync::{Mutex, PoisonError};
 
 use apimachinery::status::Status;
 use http::{HeaderMap, header};
-use tenancy::access::Caller;
+use tenancy::access::{Caller, Operator};
 
 use crate::answer::Refused;
 use crate::app::App;
 
 /// Tokens that were verified are believed without checking the signature again, until they expire; at most so many.
 const BELIEVED_MAX: usize = 4096;
+
+/// Audience of operators' tokens.
+pub const OPERATORS: &str = "cella-admin";
 
 /// Verified tokens: caller, and until when (µs since 1970).
 #[derive(Default)]
@@ -22,11 +25,8 @@ pub struct Believed(Mutex<BTreeMap<String, (Caller, i64)>>);
 /// # Errors
 /// 401 without any detail.
 pub fn caller(app: &App, headers: &HeaderMap) -> Result<Caller, Refused> {
-    let token = headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok());
-    let token =
-        token.and_then(|v| v.strip_prefix("Bearer ").or_else(|| v.strip_prefix("bearer "))).map(str::trim);
     let unauthorized = || Box::new(Status::unauthorized());
-    let token = token.filter(|t| !t.is_empty()).ok_or_else(unauthorized)?;
+    let token = bearer(headers).ok_or_else(unauthorized)?;
     let now = app.host.clock.utc().0;
     let caller = match app.believed.get(token, now) {
         Some(caller) => caller,
@@ -40,6 +40,25 @@ pub fn caller(app: &App, headers: &HeaderMap) -> Result<Caller, Refused> {
         }
     };
     Ok(caller)
+}
+
+/// The operator who makes a request of the admin API. Tenants' tokens are none.
+///
+/// # Errors
+/// 401 without any detail.
+pub fn operator(app: &App, headers: &HeaderMap) -> Result<Operator, Refused> {
+    let unauthorized = || Box::new(Status::unauthorized());
+    let token = bearer(headers).ok_or_else(unauthorized)?;
+    app.keys.verify_operator(token, OPERATORS, app.host.clock.utc().0).map_err(|why| {
+        tracing::debug!(%why, "an operator's credential is not believed");
+        unauthorized()
+    })
+}
+
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let token = value.strip_prefix("Bearer ").or_else(|| value.strip_prefix("bearer "))?;
+    Some(token.trim()).filter(|token| !token.is_empty())
 }
 
 /// The request asks to be somebody else. It is refused: it would otherwise run with the caller's own rights.

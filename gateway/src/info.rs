@@ -53,9 +53,12 @@ pub async fn serve(app: &Arc<App>, ask: &Ask, route: &Route) -> Outcome {
         Route::Version => Ok(answer::json(StatusCode::OK, &version())),
         Route::Statusz => Ok(answer::json(StatusCode::OK, &statusz(app, ask).await?)),
         Route::Why(namespace, name) => crate::why::serve(app, ask, namespace, name).await,
-        Route::Health | Route::Metrics | Route::Objects(_) | Route::NoPart(..) | Route::Nowhere => {
-            Ok(answer::nowhere())
-        }
+        Route::Health
+        | Route::Metrics
+        | Route::Admin(_)
+        | Route::Objects(_)
+        | Route::NoPart(..)
+        | Route::Nowhere => Ok(answer::nowhere()),
     }
 }
 
@@ -104,7 +107,7 @@ async fn statusz(app: &Arc<App>, ask: &Ask) -> Result<serde_json::Value, Refused
         "store": "answers",
         "cells": cells,
         "tenant": ask.caller.tenant.as_str(),
-        "watches": app.counts.watches.get(),
+        "watches": app.counts.watches.load(std::sync::atomic::Ordering::Relaxed),
     }))
 }
 

@@ -6,19 +6,20 @@
 //! the caller is known; every route has a rule; one write per request, and never a wait for a cell on the way
 //! to it; every refusal is a Kubernetes `Status`.
 //! **Read in this order:** [`entry`] (a request's way in), [`route`], [`authn`], [`homes`], [`objects`] with [`admit`],
-//! [`watch`], [`logs`], [`info`], [`reviews`], [`why`].
+//! [`watch`], [`logs`], [`cells`], [`info`], [`reviews`], [`why`], [`admin`].
 
+pub mod admin;
 pub mod admit;
 pub mod answer;
 pub mod app;
 pub mod authn;
+pub mod cells;
 pub mod entry;
 #[cfg(any(test, feature = "golden"))]
 pub mod golden;
 pub mod homes;
 pub mod info;
 pub mod logs;
-pub mod metrics;
 pub mod objects;
 pub mod reviews;
 pub mod route;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use apimachinery::meta;
 use apimachinery::status::Status;
 use axum::body::{Body, Bytes};
-use http::{Request, StatusCode, header};
+use http::StatusCode;
 use http_body_util::BodyExt;
 use serde_json::Value;
 use store::cell::CELL;
@@ -15,6 +15,7 @@ use tenancy::access::Grant;
 
 use crate::answer::{self, Outcome, Refused};
 use crate::app::App;
+use crate::cells::Away;
 use crate::entry::Ask;
 use crate::objects;
 use crate::route::Objects;
@@ -114,8 +115,6 @@ async fn open(
     follow: bool,
 ) -> Result<Option<Body>, Refused> {
     let Some(cell) = meta::annotation(pod, CELL) else { return Ok(None) };
-    let address =
-        app.tenants.cell_address(cell).await.map_err(|e| answer::read_failed(&e))?.ok_or_else(away)?;
     let path = format!(
         "{}/{}/{}/{}/{container}?offset=0&follow={follow}",
         tenancy::peer::LOGS,
@@ -123,11 +122,10 @@ async fn open(
         meta::namespace(pod),
         meta::uid(pod),
     );
-    let request = Request::get(path)
-        .header(header::AUTHORIZATION, format!("Bearer {}", app.peer_token))
-        .body(Body::empty())
-        .map_err(|_| away())?;
-    let response = app.host.net.call(&address, request).await.map_err(|_| away())?;
+    let response = app.cells.get(cell, &path).await.map_err(|away| match away {
+        Away::Store(error) => answer::read_failed(&error),
+        Away::Silent(_) | Away::Refused { .. } => self::away(),
+    })?;
     match response.status() {
         StatusCode::OK => Ok(Some(response.into_body())),
         StatusCode::NOT_FOUND => Ok(None),

@@ -2,6 +2,8 @@
 
 use apimachinery::kind::{self, Kind, Version};
 
+use crate::admin;
+
 /// What a path is about.
 #[derive(Clone, Debug)]
 pub enum Route {
@@ -29,6 +31,8 @@ pub enum Route {
     OpenApi(String),
     /// What is stored about a run: namespace and name.
     Why(String, String),
+    /// Below `/admin/v1`: for operators.
+    Admin(admin::Target),
     /// Objects.
     Objects(Objects),
     /// Below an object, where there is nothing.
@@ -89,6 +93,7 @@ pub fn parse(path: &str) -> Route {
         ["apis", "cella.dev", "v1", "namespaces", namespace, "runs", name, "why"] => {
             Route::Why((*namespace).to_owned(), (*name).to_owned())
         }
+        ["admin", "v1", rest @ ..] => admin::target(rest).map_or(Route::Nowhere, Route::Admin),
         ["api", version, rest @ ..] => objects("", version, rest),
         ["apis", group, version, rest @ ..] if !group.is_empty() => objects(group, version, rest),
         _ => Route::Nowhere,

@@ -7,12 +7,13 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use base::host::Mono;
 
-use crate::server::Server;
+use crate::server::{Server, Store};
 
 pub mod bench;
 pub mod clients;
 pub mod conformance;
 pub mod demo;
+pub mod drill;
 pub mod examples;
 pub mod golden;
 pub mod images;
@@ -77,6 +78,18 @@ impl Tools {
     /// # Errors
     /// Names what cannot be had.
     pub fn ready() -> Result<Self> {
+        Self::with(Store::wished())
+    }
+
+    /// As [`Tools::ready`], for a server on this store.
+    ///
+    /// # Errors
+    /// Names what cannot be had.
+    pub fn with(store: Store) -> Result<Self> {
+        anyhow::ensure!(
+            store == Store::Embedded || spanner::HERE,
+            "this program is built without the Spanner back end; build it with --features spanner"
+        );
         let say = &mut |line: &str| eprintln!("{line}");
         crate::tools::debian(say)?;
         Ok(Self {
@@ -107,6 +120,9 @@ impl Tools {
 /// # Errors
 /// When the compiler refuses.
 pub fn cella() -> Result<PathBuf> {
+    if let Some(built) = built() {
+        return Ok(built);
+    }
     let target = build_dir()?;
     // With the package of this very command, which is built already: so every crate is compiled once, with the same
     // features, instead of once for each of the two.
@@ -138,6 +154,12 @@ pub fn cella() -> Result<PathBuf> {
     std::fs::copy(&built, &fresh).with_context(|| format!("cannot copy {}", built.display()))?;
     std::fs::rename(fresh, beside)?;
     Ok(target.join("debug/cella"))
+}
+
+/// An executable that was built elsewhere, with the entrypoint beside it: `CELLA_BIN` names their folder.
+fn built() -> Option<PathBuf> {
+    #[allow(clippy::disallowed_methods, reason = "a developer's setting, read here only")]
+    std::env::var("CELLA_BIN").ok().map(|folder| Path::new(&folder).join("cella"))
 }
 
 fn cargo(arguments: &[&str], environment: &[(&str, &str)]) -> Result<()> {

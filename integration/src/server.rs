@@ -11,8 +11,8 @@ use anyhow::{Context, Result, bail};
 use cli::client::Access;
 use serde_json::Value;
 
-const READY_MAX_MS: u64 = 30_000;
-const STOP_MAX_MS: u64 = 20_000;
+const READY_MAX_MS: u64 = 90_000;
+const STOP_MAX_MS: u64 = 60_000;
 const LOOK_EVERY_MS: u64 = 10;
 
 /// How to start a server.
@@ -28,10 +28,38 @@ pub struct Options {
     pub tenants: Vec<String>,
     /// Further arguments of `cella up`.
     pub arguments: Vec<String>,
+    /// Where everything durable is.
+    pub store: Store,
+}
+
+/// What a server keeps everything in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Store {
+    /// SQLite, everything in one process.
+    Embedded,
+    /// Spanner's emulator; servers are processes.
+    Emulator,
+}
+
+impl Store {
+    /// As the developer wishes: the variable `CELLA_E2E_STORE` is `embedded` or `spanner-emulator`.
+    ///
+    /// # Panics
+    /// When it is something else.
+    pub fn wished() -> Self {
+        #[allow(clippy::disallowed_methods, reason = "a developer's setting, read here only")]
+        match std::env::var("CELLA_E2E_STORE").as_deref() {
+            Err(_) | Ok("embedded") => Self::Embedded,
+            Ok("spanner-emulator") => Self::Emulator,
+            Ok(other) => {
+                panic!("CELLA_E2E_STORE is {other:?}, which is neither embedded nor spanner-emulator")
+            }
+        }
+    }
 }
 
 impl Options {
-    /// The usual: two tenants, a data folder of its own.
+    /// The usual: two tenants, a data folder of its own, the store that the developer wishes.
     pub fn new(cella: PathBuf, images: PathBuf) -> Self {
         Self {
             cella,
@@ -39,6 +67,7 @@ impl Options {
             data: None,
             tenants: vec!["acme".into(), "globex".into()],
             arguments: Vec::new(),
+            store: Store::wished(),
         }
     }
 }
@@ -50,6 +79,7 @@ pub struct Server {
     keep: bool,
     options: Options,
     access: BTreeMap<String, Access>,
+    emulator: Vec<u32>,
 }
 
 impl Server {
@@ -62,7 +92,14 @@ impl Server {
             Some(data) => (data.clone(), true),
             None => (tempfile::Builder::new().prefix("cella-test.").tempdir()?.keep(), false),
         };
-        let mut server = Self { child: None, data, keep, options: options.clone(), access: BTreeMap::new() };
+        let mut server = Self {
+            child: None,
+            data,
+            keep,
+            options: options.clone(),
+            access: BTreeMap::new(),
+            emulator: Vec::new(),
+        };
         server.launch()?;
         Ok(server)
     }
@@ -82,13 +119,19 @@ impl Server {
         for tenant in &self.options.tenants {
             command.args(["--tenant", tenant]);
         }
+        if self.options.store == Store::Emulator {
+            command.args(["--store", "spanner-emulator"]);
+        }
         command.args(&self.options.arguments);
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let mut child =
             command.spawn().with_context(|| format!("cannot run {}", self.options.cella.display()))?;
         for _ in 0..READY_MAX_MS / LOOK_EVERY_MS {
             if let Ok(text) = fs::read_to_string(&ready) {
-                self.access = access(&serde_json::from_str(&text)?)?;
+                let told = serde_json::from_str(&text)?;
+                self.access = access(&told)?;
+                let pids = told["emulator"].as_array().into_iter().flatten();
+                self.emulator = pids.filter_map(|pid| u32::try_from(pid.as_u64()?).ok()).collect();
                 self.child = Some(child);
                 return Ok(());
             }
@@ -135,6 +178,11 @@ impl Server {
     /// Id of the server process.
     pub fn pid(&self) -> Option<u32> {
         self.child.as_ref().map(Child::id)
+    }
+
+    /// Process ids of the emulator, the one that holds the data first.
+    pub fn emulator(&self) -> &[u32] {
+        &self.emulator
     }
 
     /// Kills the server with SIGKILL.

@@ -51,6 +51,9 @@ pub struct Hello {
     pub speaker: Speaker,
     /// [`crate::VERSION`] of the agent.
     pub version: u32,
+    /// [`crate::OLDEST`] of the agent; absent: it speaks `version` alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oldest: Option<u32>,
     /// What this machine's runtime offers, for the cell's log and `cella doctor`.
     #[serde(default)]
     pub capabilities: BTreeMap<String, String>,

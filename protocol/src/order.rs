@@ -40,6 +40,16 @@ pub struct Order {
     pub traceparent: Option<String>,
     /// Whether containers of the pod may reach the network outside.
     pub network: Network,
+    /// The version in which the cell speaks from here on; a cell that does not say so speaks the first.
+    #[serde(default = "first")]
+    pub version: u32,
+    /// Addresses at which agents reach the replicas of the cell (since version 2).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cells: Vec<String>,
+}
+
+fn first() -> u32 {
+    1
 }
 
 impl Order {

@@ -61,7 +61,7 @@ pub enum Table {
     Attempt,
     /// A single-use machine; partition `cell`, key machine id.
     Machine,
-    /// Heartbeat and capacity of a cell; partition `cells`, key cell id.
+    /// What is known of a cell; partitions `cells`, `replicas/CELL` and `drains`, see [`crate::records::cell`].
     Cell,
     /// A tenant and its policy; partition `tenants`, key tenant id.
     Tenant,

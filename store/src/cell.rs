@@ -13,6 +13,7 @@ pub mod due;
 pub mod machines;
 pub mod place;
 mod pods;
+pub mod presence;
 pub mod requests;
 pub mod session;
 pub mod view;

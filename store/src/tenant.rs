@@ -3,6 +3,8 @@
 //! Writers of status are not here: a write to the main resource keeps the status (the gateway prepares it so),
 //! and what concerns a run puts a Due row for its cell into the same transaction.
 
+pub mod admin;
+mod cells;
 mod found;
 mod story;
 mod surroundings;
@@ -21,8 +23,9 @@ use crate::backend::{
 };
 use crate::cell::{CELL, owner_key};
 use crate::object::{self, ObjectKey, scope};
-use crate::records::{cell, due};
+use crate::records::due;
 
+pub use cells::Reach;
 pub use found::{TEKTON, found};
 pub use story::Story;
 pub use surroundings::{Namespace, Surroundings, residency};
@@ -129,34 +132,6 @@ impl TenantStore {
         let snapshot = self.backend.snapshot(at, vec![scan]).await?;
         let Rows { rows, more } = snapshot.answers.into_iter().next().unwrap_or_default();
         Ok(Page { rows, revision: snapshot.revision, more })
-    }
-
-    /// Address of a cell's server.
-    ///
-    /// # Errors
-    /// When the store is away.
-    pub async fn cell_address(&self, id: &str) -> Result<Option<String>, ReadError> {
-        let snapshot = self.backend.snapshot(At::Latest, vec![Read::Get(cell::row(id))]).await?;
-        let row: Option<cell::CellRow> =
-            one(snapshot.answers).and_then(|r| crate::records::decode(&r.body).ok());
-        Ok(row.map(|r| r.address))
-    }
-
-    /// What cells say of themselves.
-    ///
-    /// # Errors
-    /// When the store is away.
-    pub async fn cells(&self) -> Result<Vec<cell::CellRow>, ReadError> {
-        let scan = Read::Scan {
-            table: Table::Cell,
-            partition: "cells".into(),
-            from: String::new(),
-            to: String::new(),
-            limit: surroundings::CELLS_MAX,
-        };
-        let snapshot = self.backend.snapshot(At::Latest, vec![scan]).await?;
-        let rows = snapshot.answers.iter().flat_map(|answer| &answer.rows);
-        Ok(rows.filter_map(|row| crate::records::decode(&row.body).ok()).collect())
     }
 
     /// Creates an object; a run's cell finds it due. It is only done while its namespace is as in `around`.

@@ -15,6 +15,13 @@ pub struct Caller {
     pub role: Role,
 }
 
+/// Who runs the installation, as its verified credential says. It reaches the admin API and no tenant's objects.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Operator {
+    /// Its name, for the record of what was done.
+    pub user: String,
+}
+
 /// What a caller may do inside its tenant.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -7,9 +7,10 @@ use std::collections::BTreeMap;
 
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use ring::signature::{Ed25519KeyPair, KeyPair};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::access::{Caller, Role};
+use crate::access::{Caller, Operator, Role};
 use crate::id::TenantId;
 
 /// Issuer of our tokens.
@@ -19,7 +20,7 @@ const SKEW_S: i64 = 60;
 /// No token is longer.
 const TOKEN_MAX: usize = 8 * 1024;
 /// DER before the 32 bytes of an Ed25519 private key (RFC 8410).
-const PKCS8_HEAD: [u8; 16] =
+pub(crate) const PKCS8_HEAD: [u8; 16] =
     [0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20];
 
 /// Signing keys: the one in use and those that are still believed.
@@ -41,6 +42,19 @@ struct Claims {
     #[serde(default)]
     groups: Vec<String>,
     role: Role,
+    iat: i64,
+    nbf: i64,
+    exp: i64,
+}
+
+/// What an operator's token says: it belongs to no tenant.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+struct OperatorClaims {
+    iss: String,
+    aud: String,
+    sub: String,
+    /// Tells it from a user's token whatever the audience.
+    operator: bool,
     iat: i64,
     nbf: i64,
     exp: i64,
@@ -98,11 +112,8 @@ impl KeySet {
         now_us: i64,
         life_s: i64,
     ) -> Result<String, BadKeys> {
-        let seed = self.seed(&self.active).ok_or(BadKeys)?;
-        let mut der = PKCS8_HEAD.to_vec();
-        der.extend_from_slice(&seed);
         let now = now_us / 1_000_000;
-        let claims = Claims {
+        self.sign(&Claims {
             iss: ISSUER.into(),
             aud: audience.into(),
             sub: caller.user.clone(),
@@ -112,9 +123,38 @@ impl KeySet {
             iat: now,
             nbf: now,
             exp: now + life_s,
-        };
+        })
+    }
+
+    /// Signs a token for an operator of the installation.
+    ///
+    /// # Errors
+    /// [`BadKeys`] when the active key cannot be used.
+    pub fn issue_operator(
+        &self,
+        operator: &Operator,
+        audience: &str,
+        now_us: i64,
+        life_s: i64,
+    ) -> Result<String, BadKeys> {
+        let now = now_us / 1_000_000;
+        self.sign(&OperatorClaims {
+            iss: ISSUER.into(),
+            aud: audience.into(),
+            sub: operator.user.clone(),
+            operator: true,
+            iat: now,
+            nbf: now,
+            exp: now + life_s,
+        })
+    }
+
+    fn sign(&self, claims: &impl Serialize) -> Result<String, BadKeys> {
+        let seed = self.seed(&self.active).ok_or(BadKeys)?;
+        let mut der = PKCS8_HEAD.to_vec();
+        der.extend_from_slice(&seed);
         let header = Header { kid: Some(self.active.clone()), ..Header::new(Algorithm::EdDSA) };
-        jsonwebtoken::encode(&header, &claims, &EncodingKey::from_ed_der(&der)).map_err(|_| BadKeys)
+        jsonwebtoken::encode(&header, claims, &EncodingKey::from_ed_der(&der)).map_err(|_| BadKeys)
     }
 
     /// Who a token speaks for, and until when (µs since 1970) that can be believed.
@@ -122,6 +162,29 @@ impl KeySet {
     /// # Errors
     /// [`Unauthenticated`] says what is wrong with it.
     pub fn verify(&self, token: &str, audience: &str, now_us: i64) -> Result<(Caller, i64), Unauthenticated> {
+        let claims: Claims = self.decode(token)?;
+        let until_us = checked(&claims.iss, &claims.aud, (claims.nbf, claims.exp), audience, now_us)?;
+        let caller =
+            Caller { tenant: claims.tenant, user: claims.sub, groups: claims.groups, role: claims.role };
+        Ok((caller, until_us))
+    }
+
+    /// Which operator a token speaks for.
+    ///
+    /// # Errors
+    /// [`Unauthenticated`] says what is wrong with it.
+    pub fn verify_operator(
+        &self,
+        token: &str,
+        audience: &str,
+        now_us: i64,
+    ) -> Result<Operator, Unauthenticated> {
+        let claims: OperatorClaims = self.decode(token)?;
+        checked(&claims.iss, &claims.aud, (claims.nbf, claims.exp), audience, now_us)?;
+        if claims.operator { Ok(Operator { user: claims.sub }) } else { Err(Unauthenticated::Forged) }
+    }
+
+    fn decode<C: DeserializeOwned>(&self, token: &str) -> Result<C, Unauthenticated> {
         if token.len() > TOKEN_MAX {
             return Err(Unauthenticated::Forged);
         }
@@ -133,43 +196,54 @@ impl KeySet {
         let seed = self.seed(&id).ok_or(Unauthenticated::UnknownKey)?;
         let key = public(&seed).map_err(|_| Unauthenticated::UnknownKey)?;
         let mut rules = Validation::new(Algorithm::EdDSA);
-        // Time and audience are checked below, against what we are given.
+        // Time and audience are checked against what we are given.
         rules.validate_exp = false;
         rules.validate_nbf = false;
         rules.validate_aud = false;
         rules.required_spec_claims.clear();
-        let decoded = jsonwebtoken::decode::<Claims>(token, &DecodingKey::from_ed_der(&key), &rules);
-        let claims = decoded.map_err(|_| Unauthenticated::Forged)?.claims;
-        let now = now_us / 1_000_000;
-        if claims.iss != ISSUER {
-            return Err(Unauthenticated::Forged);
-        }
-        if claims.aud != audience {
-            return Err(Unauthenticated::Audience);
-        }
-        if now >= claims.exp.saturating_add(SKEW_S) {
-            return Err(Unauthenticated::Expired);
-        }
-        if now < claims.nbf.saturating_sub(SKEW_S) {
-            return Err(Unauthenticated::NotYet);
-        }
-        let until_us = claims.exp.saturating_add(SKEW_S).saturating_mul(1_000_000);
-        let caller =
-            Caller { tenant: claims.tenant, user: claims.sub, groups: claims.groups, role: claims.role };
-        Ok((caller, until_us))
+        let decoded = jsonwebtoken::decode::<C>(token, &DecodingKey::from_ed_der(&key), &rules);
+        Ok(decoded.map_err(|_| Unauthenticated::Forged)?.claims)
     }
 
     fn seed(&self, id: &str) -> Option<[u8; 32]> {
-        let text = self.keys.get(id)?;
-        let mut out = [0; 32];
-        if text.len() != 64 || !text.is_ascii() {
-            return None;
-        }
-        for (byte, pair) in out.iter_mut().zip(text.as_bytes().chunks(2)) {
-            *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
-        }
-        Some(out)
+        bytes32(self.keys.get(id)?)
     }
+}
+
+/// Issuer, audience and time of a token whose signature holds; until when (µs since 1970) it can be believed.
+fn checked(
+    issuer: &str,
+    meant: &str,
+    (nbf, exp): (i64, i64),
+    audience: &str,
+    now_us: i64,
+) -> Result<i64, Unauthenticated> {
+    let now = now_us / 1_000_000;
+    if issuer != ISSUER {
+        return Err(Unauthenticated::Forged);
+    }
+    if meant != audience {
+        return Err(Unauthenticated::Audience);
+    }
+    if now >= exp.saturating_add(SKEW_S) {
+        return Err(Unauthenticated::Expired);
+    }
+    if now < nbf.saturating_sub(SKEW_S) {
+        return Err(Unauthenticated::NotYet);
+    }
+    Ok(exp.saturating_add(SKEW_S).saturating_mul(1_000_000))
+}
+
+/// 32 bytes from their hexadecimal form.
+pub(crate) fn bytes32(text: &str) -> Option<[u8; 32]> {
+    let mut out = [0; 32];
+    if text.len() != 64 || !text.is_ascii() {
+        return None;
+    }
+    for (byte, pair) in out.iter_mut().zip(text.as_bytes().chunks(2)) {
+        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
+    }
+    Some(out)
 }
 
 fn public(seed: &[u8; 32]) -> Result<Vec<u8>, BadKeys> {
@@ -177,7 +251,7 @@ fn public(seed: &[u8; 32]) -> Result<Vec<u8>, BadKeys> {
     Ok(pair.public_key().as_ref().to_vec())
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 

@@ -25,6 +25,8 @@ fn order() -> Order {
         lease_ms: None,
         traceparent: None,
         network: Network::None,
+        version: protocol::VERSION,
+        cells: Vec::new(),
     }
 }
 

@@ -100,6 +100,8 @@ fn order() -> Order {
         lease_ms: None,
         traceparent: None,
         network: Network::None,
+        version: protocol::VERSION,
+        cells: Vec::new(),
     }
 }
 
@@ -166,4 +168,48 @@ async fn whoever_started_it_can_make_it_leave_at_any_time() {
     assert_eq!(outcome.await.unwrap(), Outcome::Left);
     let state = fake.state();
     assert_eq!((state.goes, state.removed), (0, true));
+}
+
+/// What a cell of the first version says, byte by byte: it knows nothing of versions and of replicas.
+const FIRST_ORDER: &str = r#"{"answer":"order","attempt":"attempt","pod":{"spec":{"containers":[{"name":"step-a"}]}},"volumes":{},"secret_env":{},"working_dirs":[],"done_by_agent":[],"registry_auth":{},"deadline_us":4611686018427387903,"traceparent":null,"network":"none"}"#;
+
+/// An agent of this version works with a cell of the one before it, also when the first replica is away.
+#[tokio::test]
+async fn a_cell_of_the_version_before_is_understood_whichever_replica_answers() {
+    let (host, _jobs) = base::real::host();
+    let asked = Arc::new(Mutex::new(String::new()));
+    let json = [("content-type", "application/json")];
+    let hello = {
+        let asked = asked.clone();
+        move |body: String| async move {
+            *asked.lock().unwrap() = body;
+            (json, FIRST_ORDER)
+        }
+    };
+    let router = Router::new()
+        .route(HELLO, post(hello))
+        .route(START, post(move || async move { (json, r#"{"answer":"go"}"#) }))
+        .route(
+            REPORT,
+            post(move || async move { (json, r#"{"stop":null,"annotations":{},"stop_sidecars":false}"#) }),
+        )
+        .route(WATCH, post(|| async { StatusCode::BAD_GATEWAY }));
+    let serving = host.net.serve("local:first", router);
+    host.spawn("cell", async move { serving.await.unwrap() });
+    let fake = Arc::new(Fake::default());
+    let cells = "local:nobody,local:first".to_owned();
+    let session = Session::new(host.clone(), cells, "m".into(), "token".into());
+    let (say, outcome) = tokio::sync::oneshot::channel();
+    let runtime = fake.clone();
+    host.spawn("agent", async move {
+        let _ = say.send(session.live(runtime, std::future::pending()).await);
+    });
+    fake.until(|state| state.order.is_some()).await;
+    assert_eq!(fake.state().order.as_ref().map(|order| order.version), Some(1));
+    fake.prepare_ends(Prepared::Ready);
+    fake.until(|state| state.goes == 1).await;
+    fake.show(status("Succeeded"));
+    assert_eq!(outcome.await.unwrap(), Outcome::Reported);
+    let asked: serde_json::Value = serde_json::from_str(&asked.lock().unwrap()).unwrap();
+    assert_eq!((&asked["version"], &asked["oldest"]), (&json!(2), &json!(1)));
 }

@@ -173,6 +173,8 @@ pub fn order(spec: Value, volumes: BTreeMap<String, Volume>) -> Order {
         lease_ms: None,
         traceparent: None,
         network: Network::None,
+        version: protocol::VERSION,
+        cells: Vec::new(),
     }
 }
 

@@ -1,5 +1,5 @@
 //! Requests between our processes over sockets: HTTP/2 on TCP (`127.0.0.1:7000`) or on a Unix socket
-//! (`unix:/run/cell.sock`); a router served by this very process at `local:NAME` is called directly.
+//! (`unix:/run/cell.sock`), with TLS at `https://127.0.0.1:7000`; a router served by this very process at `local:NAME` is called directly.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -14,7 +14,11 @@ use axum::body::Body;
 use http::{Request, Response, Uri};
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use tower::ServiceExt;
 
 use crate::host::{BoxFuture, Clock, Jobs, Net, NetError};
@@ -32,12 +36,21 @@ struct Inner {
     jobs: Arc<dyn Jobs>,
     peers: Mutex<BTreeMap<String, SendRequest<Body>>>,
     local: Mutex<BTreeMap<String, Router>>,
+    /// Whom to believe at `https://` addresses.
+    tls: Mutex<Option<Arc<ClientConfig>>>,
 }
 
 impl HyperNet {
     /// A net without connections.
     pub fn new(clock: Arc<dyn Clock>, jobs: Arc<dyn Jobs>) -> Self {
-        Self { inner: Arc::new(Inner { clock, jobs, peers: Mutex::default(), local: Mutex::default() }) }
+        let (peers, local, tls) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Self { inner: Arc::new(Inner { clock, jobs, peers, local, tls }) }
+    }
+
+    /// Believes servers at `https://` addresses whose certificates the authority of `tls` has signed; without, no such
+    /// server is called.
+    pub fn believe(&self, tls: Arc<ClientConfig>) {
+        *self.inner.tls.lock().unwrap_or_else(PoisonError::into_inner) = Some(tls);
     }
 }
 
@@ -51,11 +64,14 @@ impl Inner {
         let dial = async {
             match to.strip_prefix("unix:") {
                 Some(path) => self.handshake(TokioIo::new(UnixStream::connect(path).await?)).await,
-                None => {
-                    let stream = TcpStream::connect(to).await?;
-                    stream.set_nodelay(true)?;
-                    self.handshake(TokioIo::new(stream)).await
-                }
+                None => match to.strip_prefix("https://") {
+                    Some(to) => self.handshake(TokioIo::new(self.with_tls(to).await?)).await,
+                    None => {
+                        let stream = TcpStream::connect(to).await?;
+                        stream.set_nodelay(true)?;
+                        self.handshake(TokioIo::new(stream)).await
+                    }
+                },
             }
         };
         let peer = match crate::host::race(dial, self.clock.sleep(DIAL_TIMEOUT)).await {
@@ -64,6 +80,16 @@ impl Inner {
         };
         self.peers.lock().unwrap_or_else(PoisonError::into_inner).insert(to.to_owned(), peer.clone());
         Ok(peer)
+    }
+
+    async fn with_tls(&self, to: &str) -> io::Result<TlsStream<TcpStream>> {
+        let tls = self.tls.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let tls = tls.ok_or_else(|| io::Error::other("no authority is believed"))?;
+        let name = to.rsplit_once(':').map_or(to, |(name, _)| name).to_owned();
+        let name = ServerName::try_from(name).map_err(io::Error::other)?;
+        let stream = TcpStream::connect(to).await?;
+        stream.set_nodelay(true)?;
+        TlsConnector::from(tls).connect(name, stream).await
     }
 
     async fn handshake<S>(&self, stream: S) -> io::Result<SendRequest<Body>>
@@ -91,6 +117,7 @@ impl Inner {
         // HTTP/2 wants an authority; the address of a Unix socket is none.
         if request.uri().authority().is_none() {
             let authority = if to.starts_with("unix:") { "cella.invalid" } else { to };
+            let authority = authority.strip_prefix("https://").unwrap_or(authority);
             let path = request.uri().path_and_query().map_or("/", |p| p.as_str());
             *request.uri_mut() =
                 format!("http://{authority}{path}").parse::<Uri>().map_err(|_| NetError::Refused)?;

@@ -51,6 +51,16 @@ impl FromStr for Allowed {
     }
 }
 
+impl std::fmt::Display for Allowed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match (self.net, self.port) {
+            (IpAddr::V6(net), Some(port)) => write!(f, "[{net}]/{}:{port}", self.bits),
+            (net, Some(port)) => write!(f, "{net}/{}:{port}", self.bits),
+            (net, None) => write!(f, "{net}/{}", self.bits),
+        }
+    }
+}
+
 impl Allowed {
     fn holds(&self, address: SocketAddr) -> bool {
         self.port.is_none_or(|port| port == address.port()) && within(address.ip(), self.net, self.bits)

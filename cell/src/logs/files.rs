@@ -1,5 +1,5 @@
 //! Logs as files below one folder: `tenant/namespace/pod uid/container.log`, and `container.ended` when nothing
-//! will be added. Written without syncing: a log survives the process, and a power cut costs its last lines.
+//! will be added. Several processes may use one folder: the files are the truth. Written without syncing: a log survives the process, and a power cut costs its last lines.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
@@ -16,6 +16,8 @@ use super::{Chunk, LogError, LogId, LogSink};
 
 /// Most bytes of one container's log, unless configured.
 pub const LOG_BYTES_MAX: u64 = 64 << 20;
+/// So many logs are open before those that others have ended are looked for.
+const OPEN_MAX: usize = 512;
 /// The last line of a log that is too long; a container can print on, nobody keeps it.
 const CUT: &str = "1970-01-01T00:00:00Z stderr F [cella: this container's log is longer than its limit; the rest is not kept]\n";
 
@@ -56,13 +58,11 @@ impl Files {
         if let Some(log) = open.get(id) {
             return Ok(log.clone());
         }
-        let kept = match fs::metadata(&path) {
-            Ok(metadata) => metadata.len(),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
-            Err(error) => return Err(error.into()),
-        };
-        let ended = ended_path(&path).exists();
-        let log = Log { file: None, sent: kept, kept, cut: kept >= self.bytes_max, ended, path };
+        if open.len() >= OPEN_MAX {
+            // Ended by another process, and read by nobody here.
+            open.retain(|_, log| Arc::strong_count(log) > 1 || !ended_path(&lock(log).path).exists());
+        }
+        let log = Log { file: None, sent: 0, kept: 0, cut: false, ended: false, path };
         let log = Arc::new(Mutex::new(log));
         open.insert(id.clone(), log.clone());
         Ok(log)
@@ -95,6 +95,16 @@ impl Files {
 
 impl Log {
     fn append(&mut self, offset: u64, bytes: &[u8], bytes_max: u64) -> Result<u64, LogError> {
+        // Another process may take the same chunk at this moment; the bytes are the same, but one of them cuts.
+        let locked = self.open()?.try_clone()?;
+        locked.lock()?;
+        let next = self.append_locked(offset, bytes, bytes_max);
+        locked.unlock()?;
+        next
+    }
+
+    fn append_locked(&mut self, offset: u64, bytes: &[u8], bytes_max: u64) -> Result<u64, LogError> {
+        self.refresh(bytes_max)?;
         if offset > self.sent {
             return Err(LogError::Gap { next: self.sent });
         }
@@ -124,20 +134,42 @@ impl Log {
     }
 
     fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let kept = self.kept;
+        self.open()?.write_all_at(bytes, kept)?;
+        self.kept += bytes.len() as u64;
+        Ok(())
+    }
+
+    fn open(&mut self) -> io::Result<&File> {
         if self.file.is_none() {
             if let Some(folder) = self.path.parent() {
                 fs::create_dir_all(folder)?;
             }
             self.file = Some(OpenOptions::new().create(true).write(true).truncate(false).open(&self.path)?);
         }
-        if let Some(file) = &self.file {
-            file.write_all_at(bytes, self.kept)?;
-            self.kept += bytes.len() as u64;
+        self.file.as_ref().ok_or_else(|| io::Error::other("no file"))
+    }
+
+    /// Learns what other processes have done to the log.
+    fn refresh(&mut self, bytes_max: u64) -> io::Result<()> {
+        if !self.ended && ended_path(&self.path).exists() {
+            self.ended = true;
+            self.file = None;
         }
+        let kept = match fs::metadata(&self.path) {
+            Ok(metadata) => metadata.len(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+            Err(error) => return Err(error),
+        };
+        // What others have added was sent to them. (If they have cut it, that is a line too many, and nothing counts.)
+        self.sent += kept.saturating_sub(self.kept);
+        self.kept = kept;
+        self.cut |= self.kept >= bytes_max;
         Ok(())
     }
 
-    fn read(&self, offset: u64, max: usize) -> io::Result<Option<Chunk>> {
+    fn read(&mut self, offset: u64, max: usize, bytes_max: u64) -> io::Result<Option<Chunk>> {
+        self.refresh(bytes_max)?;
         if !self.ended && self.kept == 0 && !self.path.exists() {
             return Ok(None);
         }
@@ -178,7 +210,7 @@ impl LogSink for Files {
         let id = id.clone();
         Box::pin(async move {
             let log = self.log(&id)?;
-            let chunk = lock(&log).read(offset, max)?;
+            let chunk = lock(&log).read(offset, max, self.bytes_max)?;
             if chunk.as_ref().is_none_or(|chunk| chunk.ended) {
                 self.forget(&id);
             }

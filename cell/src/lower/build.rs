@@ -57,6 +57,8 @@ pub(super) fn order(pod: &Value, contents: &Contents) -> Result<Order, ConfigErr
         lease_ms: None,
         traceparent: None,
         network: Network::Nat,
+        version: protocol::VERSION,
+        cells: Vec::new(),
     })
 }
 

@@ -1,10 +1,13 @@
 //! Finding due runs: a scan of one bucket whenever its bell rings, when a timer comes up, and now and then.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use base::host::race;
+use base::host::{Mono, race};
+use store::backend::{Revision, RowKey};
+use store::object::ObjectKey;
 
 use super::lock;
 use crate::Inner;
@@ -13,6 +16,10 @@ use crate::Inner;
 const LIMIT: usize = 512;
 /// Bells are hints: look without one this often.
 const SAFETY: Duration = Duration::from_secs(5);
+/// How long work is left to the replica that goes first at it.
+const LEAVE: Duration = Duration::from_secs(2);
+/// How often to learn which timers other replicas have set.
+const KNOW_AGAIN: Duration = Duration::from_secs(30);
 /// Pause after the store gave no answer.
 const PAUSE: Duration = Duration::from_millis(200);
 
@@ -20,7 +27,15 @@ pub(super) async fn scan(cell: &Arc<Inner>, bucket: u32) {
     let bells = &cell.runs.buckets[bucket as usize];
     let mut bell = cell.store.due_bell(bucket);
     know_timers(cell, bucket).await;
+    let mut known = cell.host.clock.mono();
+    let mut left: Left = BTreeMap::new();
     loop {
+        cell.awake().await;
+        // Another replica sets timers as well.
+        if cell.replicas.any() && cell.host.clock.mono().since(known) >= KNOW_AGAIN {
+            know_timers(cell, bucket).await;
+            known = cell.host.clock.mono();
+        }
         // With enough to do, looking for more only costs: who finishes something wakes us.
         if super::backlog(cell).0 >= BACKLOG_MAX {
             bells.more.store(true, Ordering::Relaxed);
@@ -29,7 +44,12 @@ pub(super) async fn scan(cell: &Arc<Inner>, bucket: u32) {
         }
         let now_us = cell.host.clock.utc().0;
         let wait = match cell.store.due_scan(bucket, now_us, LIMIT).await {
-            Ok(found) => {
+            Ok(mut found) => {
+                if cell.replicas.goes_first(&cell.config.replica, bucket) {
+                    left.clear();
+                } else {
+                    leave(&mut left, &mut found.due, cell.host.clock.mono());
+                }
                 for (key, row, revision) in found.due {
                     let fresh =
                         lock(&cell.runs.pending).entry(key.clone()).or_default().insert(row, revision);
@@ -39,7 +59,8 @@ pub(super) async fn scan(cell: &Arc<Inner>, bucket: u32) {
                 }
                 bells.more.store(found.more, Ordering::Relaxed);
                 let next = found.next_us.map(|at_us| u64::try_from(at_us - now_us).unwrap_or(0));
-                next.map_or(SAFETY, |us| SAFETY.min(Duration::from_micros(us)))
+                let wait = next.map_or(SAFETY, |us| SAFETY.min(Duration::from_micros(us)));
+                if left.is_empty() { wait } else { wait.min(LEAVE) }
             }
             Err(error) => {
                 tracing::warn!(%error, "the due rows cannot be read");
@@ -49,6 +70,21 @@ pub(super) async fn scan(cell: &Arc<Inner>, bucket: u32) {
         let told = race(bell.rung(), bells.wake.notified());
         race(told, cell.host.clock.sleep(wait)).await;
     }
+}
+
+/// Rows that are left to another replica: which revision, since when.
+type Left = BTreeMap<RowKey, (Revision, Mono)>;
+
+/// Leaves to the replica that goes first what it may still take: only what has been there for a while is kept in
+/// `due`.
+fn leave(left: &mut Left, due: &mut Vec<(ObjectKey, RowKey, Revision)>, now: Mono) {
+    let mut still = Left::new();
+    due.retain(|(_, row, revision)| {
+        let since = left.get(row).filter(|(seen, _)| seen == revision).map_or(now, |(_, since)| *since);
+        still.insert(row.clone(), (*revision, since));
+        now.since(since) >= LEAVE
+    });
+    *left = still;
 }
 
 /// More waiting keys than this are not looked for.

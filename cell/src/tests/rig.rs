@@ -26,6 +26,8 @@ use store::memory::Memory;
 use store::object::{self, ObjectKey};
 use store::records::due;
 use tekton::engine::decide::Installation;
+use tenancy::id::CellId;
+use tenancy::peer::{Peer, Peers};
 
 use crate::fetch::egress::Egress;
 use crate::fetch::outbound::Outbound;
@@ -39,7 +41,16 @@ use crate::{Cell, Config, Engine, Pace, Parts};
 
 pub(super) const TENANT: &str = "acme";
 pub(super) const CELL: &str = "cell-a";
-pub(super) const PEER: &str = "peer-token";
+/// Keys of the gateway and of the cells of the tests.
+pub(super) fn peers(of: &Peer) -> Peers {
+    let mut n = 0;
+    let cells = [CELL, "cell-b"].map(|cell| CellId::parse(cell).unwrap());
+    let random = || {
+        n += 1;
+        [n; 32]
+    };
+    tenancy::peer::found(cells, random).unwrap().remove(of).unwrap()
+}
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A back end that counts commits and can lose answers.
@@ -135,6 +146,7 @@ pub(super) struct Rig {
     egress: Egress,
     hubs: Hubs,
     pub(super) pace: Pace,
+    sleep_after: Option<Duration>,
 }
 
 impl Rig {
@@ -177,6 +189,7 @@ impl Rig {
             egress: Egress::default(),
             hubs: Hubs::default(),
             pace: Pace { heartbeat: Duration::from_millis(20), forgotten: Duration::from_secs(600) },
+            sleep_after: None,
         };
         rig.start();
         rig
@@ -193,6 +206,17 @@ impl Rig {
 
     fn start(&mut self) {
         self.start_as(CELL, "here");
+    }
+
+    /// From now on the cell sleeps after so long without work.
+    pub(super) async fn sleep_after(&mut self, after: Duration) {
+        self.sleep_after = Some(after);
+        self.crash(false).await;
+    }
+
+    /// Sends any request to the cell.
+    pub(super) async fn raw(&self, request: Request<Body>) -> axum::response::Response {
+        tower::ServiceExt::oneshot(self.router.clone(), request).await.unwrap()
     }
 
     /// Ends the cell for good and starts another one of the same Home.
@@ -235,8 +259,11 @@ impl Rig {
             machines_max,
             arch: vec!["amd64".into()],
             machine_key: [7; 32],
-            peer_token: PEER.into(),
+            replica: "1".into(),
+            agents: format!("local:{cell}"),
+            peers: peers(&Peer::Cell(CellId::parse(cell).unwrap())),
             data: self.data.path().to_owned(),
+            sleep_after: self.sleep_after,
         };
         let parts = Parts {
             host: self.host.clone(),
@@ -390,8 +417,11 @@ impl Rig {
 
     pub(super) async fn log(&self, pod: &str, container: &str) -> (StatusCode, String) {
         let uri = format!("{}/{TENANT}/default/{pod}/{container}?follow=true", tenancy::peer::LOGS);
+        let cell = Peer::Cell(CellId::parse(CELL).unwrap());
+        let gateway = peers(&Peer::Gateway).me;
+        let token = gateway.call(&cell, &format!("GET {uri}"), "n", self.host.clock.utc().0).unwrap();
         let request =
-            Request::get(uri).header("authorization", format!("Bearer {PEER}")).body(Body::empty()).unwrap();
+            Request::get(uri).header("authorization", format!("Bearer {token}")).body(Body::empty()).unwrap();
         let answer = tower::ServiceExt::oneshot(self.router.clone(), request).await.unwrap();
         let status = answer.status();
         let body =
@@ -443,6 +473,7 @@ impl Agent {
                 speaker: self.speaker.clone(),
                 version: protocol::VERSION,
                 capabilities: BTreeMap::from([(message::CAPABILITY_LEASE.into(), self.leases.to_string())]),
+                oldest: Some(protocol::OLDEST),
             },
         )
         .await

@@ -69,7 +69,12 @@ impl Player {
             vault: Arc::new(Vault::new(&[1; 32])),
             keys,
             audience: AUDIENCE.to_owned(),
-            peer_token: "peer".to_owned(),
+            peers: tenancy::peer::found([], || [5; 32])
+                .ok()
+                .and_then(|mut all| all.remove(&tenancy::peer::Peer::Gateway))
+                .ok_or("no key")?,
+            page_key: [6; 32],
+            admin: store::tenant::admin::AdminStore::new(store.clone(), host.clone()),
             admission: Admission::Bare,
             commits: Arc::default(),
         });

@@ -133,7 +133,7 @@ struct Token {
 
 impl Token {
     fn key(at: &At<'_>) -> hmac::Key {
-        hmac::Key::new(hmac::HMAC_SHA256, at.app.peer_token.as_bytes())
+        hmac::Key::new(hmac::HMAC_SHA256, &at.app.page_key)
     }
 
     fn bound(&self, at: &At<'_>) -> String {

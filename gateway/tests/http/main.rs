@@ -1,6 +1,7 @@
 //! The gateway's API over HTTP: its router called as a service, on a store of its own.
 
 mod bad;
+mod cells;
 mod full;
 mod rules;
 mod tokens;
@@ -29,6 +30,7 @@ const RUNS: &str = "/apis/tekton.dev/v1/namespaces/default/taskruns";
 /// A gateway with two tenants.
 struct Rig {
     app: Arc<App>,
+    store: Store,
     router: axum::Router,
     host: Host,
     keys: KeySet,
@@ -49,15 +51,17 @@ impl Rig {
         let keys = KeySet::new(SEED);
         let app = App::new(Parts {
             host: host.clone(),
-            tenants: TenantStore::new(store, host.clone()),
+            tenants: TenantStore::new(store.clone(), host.clone()),
             vault: Arc::new(Vault::new(&[1; 32])),
             keys: keys.clone(),
             audience: AUDIENCE.to_owned(),
-            peer_token: "peer".to_owned(),
+            peers: cells::peers("gateway"),
+            page_key: [6; 32],
+            admin: store::tenant::admin::AdminStore::new(store.clone(), host.clone()),
             admission: Admission::Bare,
             commits: Arc::default(),
         });
-        Self { router: gateway::router(app.clone()), app, host, keys }
+        Self { router: gateway::router(app.clone()), app, store, host, keys }
     }
 
     fn caller(tenant: &str, role: Role) -> Caller {
@@ -66,6 +70,12 @@ impl Rig {
 
     fn token(&self, tenant: &str, role: Role) -> String {
         self.keys.issue(&Self::caller(tenant, role), AUDIENCE, self.host.clock.utc().0, 3600).unwrap()
+    }
+
+    fn operator(&self) -> String {
+        let operator = tenancy::access::Operator { user: "olga".into() };
+        let now = self.host.clock.utc().0;
+        self.keys.issue_operator(&operator, gateway::authn::OPERATORS, now, 3600).unwrap()
     }
 
     async fn raw(&self, request: Request<Body>) -> Response<Body> {

@@ -7,7 +7,7 @@ use tenancy::access::Role;
 use super::Rig;
 
 /// Routes that are about no object.
-const PLAIN: [&str; 16] = [
+const PLAIN: [&str; 20] = [
     "/livez",
     "/readyz",
     "/healthz",
@@ -22,6 +22,10 @@ const PLAIN: [&str; 16] = [
     "/openapi/v2",
     "/openapi/v3",
     "/openapi/v3/apis/tekton.dev/v1",
+    "/admin/v1/cells",
+    "/admin/v1/cells/us-central1",
+    "/admin/v1/cells/us-central1/drain",
+    "/admin/v1/regions/us-central1/drain",
     "/nowhere",
     "/",
 ];
@@ -34,7 +38,7 @@ const ASKS: [(&str, &str); 6] = [
     ("PATCH", ""),
     ("DELETE", ""),
 ];
-const WHO: [&str; 5] = ["nobody", "viewer", "editor", "admin", "foreign"];
+const WHO: [&str; 6] = ["nobody", "viewer", "editor", "admin", "foreign", "operator"];
 
 /// All paths: of every kind that is served, every form, every part.
 fn paths() -> Vec<String> {
@@ -83,6 +87,7 @@ async fn table() -> String {
         rig.token("acme", Role::Editor),
         rig.token("acme", Role::Admin),
         rig.token("globex", Role::Admin),
+        rig.operator(),
     ];
     let mut out = format!("# {}\n", WHO.join(" "));
     for path in paths() {
@@ -92,7 +97,7 @@ async fn table() -> String {
                 line.push(rule(&rig, token, method, &path, query, *who == "foreign").await);
             }
             let asked = if query.is_empty() { method } else { "WATCH" };
-            out.push_str(&format!("{:<20} {asked:<6} {path}\n", line.join(" ")));
+            out.push_str(&format!("{:<24} {asked:<6} {path}\n", line.join(" ")));
         }
     }
     out
@@ -118,8 +123,15 @@ async fn every_route_has_the_rule_that_is_written_down() {
 async fn the_rules_are_what_was_promised() {
     for line in table().await.lines().skip(1) {
         let words: Vec<&str> = line.split_whitespace().collect();
-        let [nobody, viewer, editor, admin, foreign, verb, path] = words[..] else { panic!("{line}") };
+        let [nobody, viewer, editor, admin, foreign, operator, verb, path] = words[..] else {
+            panic!("{line}")
+        };
         let open = OPEN.contains(&path);
+        if path.starts_with("/admin/") {
+            assert_eq!(words[..6], ["401", "401", "401", "401", "404", "."], "for operators alone: {line}");
+            continue;
+        }
+        assert_eq!(operator == "401", !open, "an operator outside the admin API: {line}");
         assert_eq!(nobody == "401", !open, "without a credential: {line}");
         assert_eq!(foreign == "404", !open, "another tenant: {line}");
         assert_eq!(admin, ".", "an admin inside the tenant: {line}");

@@ -61,6 +61,17 @@ enum Command {
         #[arg(long)]
         seed: Option<u64>,
     },
+    /// Real processes on Spanner's emulator, some of which are killed, stopped or cut off: kill, outage, region.
+    Drill {
+        /// Which drill.
+        name: String,
+        /// So many `kill -9`s, in `kill`.
+        #[arg(long, default_value_t = 200)]
+        kills: usize,
+        /// The store is away for so many seconds, in `outage`.
+        #[arg(long, default_value_t = 120)]
+        seconds: u64,
+    },
     /// Run the example files for real.
     Examples {
         /// Another folder of the same format.
@@ -75,9 +86,11 @@ enum Command {
 impl Command {
     /// Whether it cannot be done without the Spanner back end.
     fn needs_spanner(&self) -> bool {
+        let wished = || integration::server::Store::wished() == integration::server::Store::Emulator;
         match self {
-            Self::Conformance => true,
+            Self::Conformance | Self::Drill { .. } => true,
             Self::Bench { store, .. } => store.as_deref().is_some_and(|store| store.starts_with("spanner")),
+            Self::Clients | Self::Examples { .. } => wished(),
             _ => false,
         }
     }
@@ -105,6 +118,9 @@ fn main() -> ExitCode {
         }
         Command::Conformance => commands::conformance::run(),
         Command::Sim { seeds, seed } => commands::sim::run(seeds, seed),
+        Command::Drill { name, kills, seconds } => {
+            commands::drill::run(&name, commands::drill::Size { kills, seconds })
+        }
         Command::Examples { dir, only } => commands::examples::run(
             &dir.unwrap_or_else(|| commands::shared().join("examples")),
             only.as_deref(),

@@ -23,7 +23,11 @@ pub fn run(name: &str, store: Option<&str>) -> Result<bool> {
     }
     let tools = Tools::ready()?;
     let mut options = Options::new(tools.cella.clone(), tools.images.clone());
-    options.arguments.extend(store.into_iter().flat_map(|store| ["--store".to_owned(), store.to_owned()]));
+    options.arguments.extend(
+        store
+            .into_iter()
+            .flat_map(|store| ["--one-process".to_owned(), "--store".to_owned(), store.to_owned()]),
+    );
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let sync = cli::doctor::disk_sync_ms(50).context("the disk cannot be measured")?;
     let figures = runtime.block_on(async {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::commands::{Clock, Tools};
-use crate::server::{Options, Server};
+use crate::server::{Options, Server, Store};
 
 const HELLO: &str = "apiVersion: tekton.dev/v1\nkind: TaskRun\nmetadata:\n  name: NAME\nspec:\n  taskSpec:\n    steps:\n      - name: one\n        image: busybox\n        script: |\n          echo hello from one\n      - name: two\n        image: alpine\n        script: |\n          SCRIPT\n";
 const TASK: &str = "apiVersion: tekton.dev/v1\nkind: Task\nmetadata:\n  name: greet\nspec:\n  params:\n    - name: who\n      type: string\n      default: world\n  steps:\n    - name: say\n      image: busybox\n      script: |\n        echo \"hi $(params.who)\"\n";
@@ -42,11 +42,20 @@ const CHECKS: [(&str, Check); 14] = [
 
 /// Runs the checks and prints the table; true when all passed.
 pub fn run() -> Result<bool> {
-    let tools = Tools::ready()?;
+    run_on(Store::wished())
+}
+
+/// As [`run`], on this store.
+///
+/// # Errors
+/// When there are no clients, or no server.
+pub fn run_on(store: Store) -> Result<bool> {
+    let tools = Tools::with(store)?;
     let tkn = crate::tools::tkn(&crate::commands::build_dir()?.join("cella-tools"), &mut |line| {
         eprintln!("{line}")
     })?;
-    let mut server = Server::start(&Options::new(tools.cella.clone(), tools.images.clone()))?;
+    let options = Options { store, ..Options::new(tools.cella.clone(), tools.images.clone()) };
+    let mut server = Server::start(&options)?;
     let clients = Clients { tools: &tools, server: &server, tkn: &tkn };
     let mut passed = 0;
     for (name, check) in CHECKS {

@@ -23,7 +23,8 @@ use store::tenant::TenantStore;
 use store::vault::Vault;
 use tekton::engine::decide::Installation;
 use tenancy::access::{Caller, Role};
-use tenancy::id::TenantId;
+use tenancy::id::{CellId, TenantId};
+use tenancy::peer::{Peer, Peers};
 use tenancy::token::KeySet;
 
 use super::cloud::{Cloud, Provider, Starts};
@@ -34,7 +35,6 @@ const CELLS: [(&str, &str); 2] = [("us-central1", "us-central1"), ("europe-west1
 const TENANTS: [&str; 2] = ["acme", "globex"];
 const GATEWAY: &str = "gateway";
 const AUDIENCE: &str = "world";
-const PEER: &str = "peer";
 const KINDS: [&str; 2] = ["taskruns", "pipelineruns"];
 /// Runs of each tenant.
 const RUNS: usize = 4;
@@ -149,8 +149,11 @@ fn cell_program(cell: &str, region: &str, store: &Store, cloud: &Arc<Cloud>) -> 
         machines_max: 6,
         arch: vec!["amd64".to_owned()],
         machine_key: [9; 32],
-        peer_token: PEER.to_owned(),
+        replica: "1".to_owned(),
+        agents: format!("local:{cell}"),
+        peers: peers(&format!("cell/{cell}")),
         data: PathBuf::from("/nonexistent"),
+        sleep_after: None,
     };
     // Logs are the region's: they outlive the process.
     let (store, cloud, sink) = (store.clone(), cloud.clone(), Arc::new(Logs::default()));
@@ -179,20 +182,36 @@ fn cell_program(cell: &str, region: &str, store: &Store, cloud: &Arc<Cloud>) -> 
     })
 }
 
+/// Who gateway and cells are for each other; the same in every world.
+fn peers(of: &str) -> Peers {
+    let mut n = 0;
+    let random = || {
+        n += 1;
+        [n; 32]
+    };
+    let cells = CELLS.iter().map(|(cell, _)| CellId::parse(cell).expect("cells of the world have names"));
+    let mut all = tenancy::peer::found(cells, random).expect("any 32 bytes are a key");
+    let of = Peer::try_from(of.to_owned()).expect("a peer of the world");
+    all.remove(&of).expect("a peer of the world")
+}
+
 fn gateway_program(store: &Store, keys: &KeySet) -> super::Program {
     let (store, keys) = (store.clone(), keys.clone());
     Arc::new(move |host: Host| -> BoxFuture<'static, ()> {
         let (counted, commits) = store::counted::Counted::new(store.clone());
         let app = gateway::App::new(gateway::Parts {
             host: host.clone(),
+            admin: store::tenant::admin::AdminStore::new(counted.clone(), host.clone()),
             tenants: TenantStore::new(counted, host.clone()),
             vault: Arc::new(Vault::new(&[3; 32])),
             keys: keys.clone(),
             audience: AUDIENCE.to_owned(),
-            peer_token: PEER.to_owned(),
+            peers: peers("gateway"),
+            page_key: [5; 32],
             admission: gateway::Admission::Tekton,
             commits,
         });
+        app.cells.forward();
         Box::pin(async move { drop(host.net.serve(GATEWAY, gateway::router(app)).await) })
     })
 }

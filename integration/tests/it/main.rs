@@ -3,6 +3,8 @@
 mod clients;
 mod crash;
 mod demo;
+#[cfg(feature = "spanner")]
+mod emulator;
 #[path = "kube.rs"]
 mod kube_crate;
 mod resolvers;

@@ -7,9 +7,9 @@ use super::pods::{put_record, reserve};
 use super::session::Session;
 use super::{CellError, CellStore, RERUN, remove, replace};
 use crate::backend::{Op, Pre, Read, Revision, RowKey, Table};
+use crate::records;
 use crate::records::attempt::{Attempt, Cause, Phase};
 use crate::records::machine::{self, Machine};
-use crate::records::{self, cell};
 
 /// Most machines of one cell.
 const MACHINES_MAX: usize = 100_000;
@@ -223,31 +223,6 @@ impl CellStore {
             Some(pod) => Some(super::session::grace_ms(&pod.value)),
             None => Some(0),
         })
-    }
-
-    /// The heartbeat of this cell.
-    ///
-    /// # Errors
-    /// [`CellError::Unavailable`].
-    pub async fn heartbeat(&self, row: &cell::CellRow) -> Result<(), CellError> {
-        let op = put_record(cell::row(&row.cell), Pre::Any, records::encode(row));
-        self.commit("cell_heartbeat", vec![op]).await.map(drop)
-    }
-
-    /// All cells of the Home, by their last heartbeats.
-    ///
-    /// # Errors
-    /// [`CellError::Unavailable`], [`CellError::Damaged`].
-    pub async fn cells(&self) -> Result<Vec<cell::CellRow>, CellError> {
-        let scan = Read::Scan {
-            table: Table::Cell,
-            partition: "cells".into(),
-            from: String::new(),
-            to: String::new(),
-            limit: MACHINES_MAX,
-        };
-        let rows = self.snapshot(vec![scan]).await?.answers.remove(0).rows;
-        rows.iter().map(|row| Ok(records::decode(&row.body)?)).collect()
     }
 }
 

@@ -45,6 +45,18 @@ fn a_rotated_key_is_still_believed_a_foreign_one_never() {
 }
 
 #[test]
+fn an_operator_is_no_user_and_a_user_no_operator() {
+    let keys = KeySet::new([7; 32]);
+    let operator = Operator { user: "olga".into() };
+    let token = keys.issue_operator(&operator, "gateway", NOW, HOUR).unwrap();
+    assert_eq!(keys.verify_operator(&token, "gateway", NOW), Ok(operator));
+    assert!(keys.verify(&token, "gateway", NOW).is_err());
+    assert_eq!(keys.verify_operator(&token, "other", NOW), Err(Unauthenticated::Audience));
+    let users = keys.issue(&caller(), "gateway", NOW, HOUR).unwrap();
+    assert_eq!(keys.verify_operator(&users, "gateway", NOW), Err(Unauthenticated::Forged));
+}
+
+#[test]
 fn forgeries_are_not_believed() {
     let keys = KeySet::new([7; 32]);
     let token = keys.issue(&caller(), "gateway", NOW, HOUR).unwrap();

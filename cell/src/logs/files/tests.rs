@@ -70,3 +70,27 @@ async fn a_name_cannot_leave_its_folder() {
         assert!(matches!(logs.append(&log, 0, Bytes::new()).await, Err(LogError::Name(_))), "{bad}");
     }
 }
+
+#[tokio::test]
+async fn several_processes_write_and_read_one_log() {
+    let folder = tempfile::tempdir().unwrap();
+    let (a, b) = (Files::new(folder.path(), 40), Files::new(folder.path(), 40));
+    let log = id("step-a");
+    assert!(b.read(&log, 0, 10).await.unwrap().is_none());
+    assert_eq!(a.append(&log, 0, Bytes::from_static(b"one\n")).await.unwrap(), 4);
+    // The agent turns to the other replica, and repeats what it is not sure of.
+    assert_eq!(b.append(&log, 0, Bytes::from_static(b"one\ntwo\n")).await.unwrap(), 8);
+    assert_eq!(a.append(&log, 8, Bytes::from_static(b"three\n")).await.unwrap(), 14);
+    let chunk = b.read(&log, 4, 100).await.unwrap().unwrap();
+    assert_eq!((&chunk.bytes[..], chunk.ended), (&b"two\nthree\n"[..], false));
+    // One of them cuts it, once.
+    let long = Bytes::from(vec![b'x'; 100]);
+    a.append(&log, 14, long.clone()).await.unwrap();
+    b.append(&log, 14, long).await.unwrap();
+    let text = b.read(&log, 0, 1000).await.unwrap().unwrap().bytes;
+    assert_eq!(String::from_utf8_lossy(&text).matches("longer than its limit").count(), 1);
+    b.end(&log).await.unwrap();
+    assert!(a.read(&log, 0, 1000).await.unwrap().unwrap().ended);
+    a.remove_pod("acme", "default", "uid-1").await.unwrap();
+    assert!(b.read(&log, 0, 10).await.unwrap().is_none());
+}
