@@ -132,7 +132,15 @@ async fn in_one(
     let found = Found { address, authority_pem: tls.authority_pem, data };
     let tenants = found.tenants(options, host, &store, keys).await?;
     let operator = found.operator(host, keys)?;
-    Ok(Running { address: found.address, tenants, operator, jobs, data: found.data, fleet: None, store: opened })
+    Ok(Running {
+        address: found.address,
+        tenants,
+        operator,
+        jobs,
+        data: found.data,
+        fleet: None,
+        store: opened,
+    })
 }
 
 async fn listen(port: u16) -> Result<TcpListener> {
@@ -162,7 +170,8 @@ fn start_cell(
     let (at_home, for_agents) = (format!("local:{cell}"), socket(data, cell)?);
     let layout = options.images.as_deref();
     let machines = data.join("machines").join(cell);
-    let provider = cells::agents(host, &machines, &for_agents, (&data.join("images"), layout, &options.hosts))?;
+    let provider =
+        cells::agents(host, &machines, &for_agents, (&data.join("images"), layout, &options.hosts))?;
     let secrets = keys.cell(cell)?;
     let config = cell::Config {
         cell: cell.to_owned(),

@@ -248,7 +248,11 @@ pub async fn run(given: &Given<Cell>) -> Result<ExitCode> {
     };
     let vault = Arc::new(Vault::new(&secrets.vault));
     let parts = parts(&host, store, provider, &config.logs, layout, &vault, &config.resolvers)?;
-    let (router, _cell) = cell::Cell::start_at(settings, parts, cell::Pace { heartbeat: config.heartbeat, ..cell::Pace::default() });
+    let (router, _cell) = cell::Cell::start_at(
+        settings,
+        parts,
+        cell::Pace { heartbeat: config.heartbeat, ..cell::Pace::default() },
+    );
     if let Some(path) = config.agents.strip_prefix("unix:") {
         // That of an earlier life.
         drop(std::fs::remove_file(path));

@@ -123,7 +123,12 @@ impl Starting<'_> {
             .map(|n| socket(data, &format!("{cell}-{n}")))
             .collect::<Result<_>>()?;
         let folder = data.join("machines").join(cell);
-        let machines = cells::agents(self.host, &folder, &agents.join(","), (&data.join("images"), layout, &self.options.hosts))?;
+        let machines = cells::agents(
+            self.host,
+            &folder,
+            &agents.join(","),
+            (&data.join("images"), layout, &self.options.hosts),
+        )?;
         let at = socket(data, &format!("{cell}-m"))?;
         let router = hosted::router(self.host, machines.clone(), self.options.machines_max);
         let serving = self.host.net.serve(&at, router);
@@ -219,7 +224,7 @@ impl Starting<'_> {
         let (host, stopping, processes) = (self.host.clone(), self.stopping.clone(), self.processes.clone());
         self.host.spawn("server", async move {
             server.keep(&host, stopping, &processes).await;
-            drop(over.send(()));
+            let _ = over.send(());
         });
         self.ended.push(ended);
         Ok(())

@@ -70,7 +70,10 @@ pub async fn run(kills: usize) -> Result<bool> {
     let mut faults = judge(&taskruns, &journal);
     let with_supervisors = taskruns.values().filter(|run| matches!(end(run), End::Killed(_))).count();
     if with_supervisors > killed["supervisor"] {
-        faults.push(format!("{with_supervisors} runs had steps killed, by {} supervisors", killed["supervisor"]));
+        faults.push(format!(
+            "{with_supervisors} runs had steps killed, by {} supervisors",
+            killed["supervisor"]
+        ));
     }
     let missing = (0..submitted).filter(|n| {
         let (name, pipeline) = name(*n);

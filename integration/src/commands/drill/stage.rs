@@ -227,7 +227,9 @@ impl Stage {
             }
             std::thread::sleep(PAUSE / 2);
         }
-        left.extend(emulator.into_iter().filter(is_there).map(|pid| format!("process: {pid} of the emulator")));
+        left.extend(
+            emulator.into_iter().filter(is_there).map(|pid| format!("process: {pid} of the emulator")),
+        );
         Ok(left)
     }
 }
