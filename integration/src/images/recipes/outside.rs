@@ -38,6 +38,8 @@ pub fn nop(root: &Path) -> Result<()> {
 /// git-clone: a shell that knows `[[`, and the program that clones.
 pub fn git_init(root: &Path) -> Result<()> {
     git(root)?;
+    // A workspace belongs to root, whoever clones into it.
+    fs::write(root.join("etc/gitconfig"), "[safe]\n\tdirectory = *\n")?;
     fs::remove_file(root.join("bin/sh"))?;
     symlink("bash", root.join("bin/sh"))?;
     program(root, "ko-app/git-init", GIT_INIT)
