@@ -34,8 +34,10 @@ async fn volumes(rig: &Rig) -> Vec<Volume> {
     rows.iter().map(|row| store::records::decode(&row.body).unwrap()).collect()
 }
 
-fn message(run: &Value) -> &str {
-    run["status"]["conditions"][0]["message"].as_str().unwrap_or("")
+/// What the run says, without the marks before quotes that the engine puts into what it quotes.
+fn message(run: &Value) -> String {
+    let said = run["status"]["conditions"][0]["message"].as_str().unwrap_or("");
+    said.replace("\\\"", "\"")
 }
 
 async fn says(rig: &Rig, run: &ObjectKey, part: &str) {
