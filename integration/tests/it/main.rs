@@ -5,6 +5,7 @@ mod crash;
 mod demo;
 #[cfg(feature = "spanner")]
 mod emulator;
+mod homes;
 #[path = "kube.rs"]
 mod kube_crate;
 mod resolvers;

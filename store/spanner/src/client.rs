@@ -50,11 +50,16 @@ impl Drop for Lease {
     }
 }
 
+/// Google's crates are built without a provider of cryptography of their own: the rest of us has one already. They look
+/// for it when a client is made, also of an emulator without TLS.
+pub(crate) fn cryptography() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
 impl Clients {
     /// Connects; in words if it cannot.
     pub(crate) async fn connect(settings: &Settings, host: &Host) -> Result<Self, String> {
-        // The client is built without a provider of its own: the rest of us has one already.
-        let _ = rustls::crypto::ring::default_provider().install_default();
+        cryptography();
         let mut builder = Spanner::builder();
         if let Some(emulator) = &settings.emulator {
             builder = builder

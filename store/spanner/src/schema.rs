@@ -17,7 +17,7 @@ use google_cloud_spanner::value::FromValue;
 use google_cloud_spanner_admin_instance_v1::model::Instance;
 
 use crate::OpenError;
-use crate::client::Clients;
+use crate::client::{Clients, cryptography};
 use crate::rows::{COMMIT, all};
 use crate::settings::{Database, EmulatorAddress, Settings};
 
@@ -119,6 +119,7 @@ async fn remember(clients: &Clients, version: i64) -> Result<(), String> {
 }
 
 async fn admin(emulator: Option<&EmulatorAddress>) -> Result<DatabaseAdmin, String> {
+    cryptography();
     let mut builder = DatabaseAdmin::builder();
     if let Some(emulator) = emulator {
         builder = builder
