@@ -317,7 +317,7 @@ async fn readyz(State(cell): State<Arc<Inner>>) -> Response {
 async fn metrics(State(cell): State<Arc<Inner>>) -> Response {
     let (waiting, running) = runs::backlog(&cell);
     let text = cell.metrics.text(cell.machines.count.load(Ordering::Relaxed), waiting, running);
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
+    ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response()
 }
 
 /// Compares in a time that depends on the lengths only.

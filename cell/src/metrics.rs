@@ -1,13 +1,43 @@
-//! Counters of a cell, in the text format of Prometheus. Labels are bounded: never a tenant, never a run.
+//! What a cell did, in the text format that Prometheus reads (OpenMetrics). Labels are bounded: never a tenant, never a
+//! run.
 
-use std::fmt::Write as _;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
 use serde_json::Value;
-use store::cell::CellError;
+use store::cell::{CellError, TIMINGS};
 
-/// Counters of a cell since its start.
-#[derive(Default)]
+/// Type of the body of `/metrics`.
+pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Upper bounds of the buckets of a run's parts, in seconds: from a warm machine to a build of an hour.
+const SECONDS: [f64; 14] =
+    [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0];
+
+/// The instants of a TaskRun in their order; the time from one that is known to the next is a part of the run.
+const INSTANTS: [&str; 7] = ["queued", "placed", "booted", "pulled", "gate", "first_step", "done"];
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct Pass {
+    outcome: &'static str,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct Ended {
+    kind: &'static str,
+    outcome: &'static str,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct Part {
+    until: &'static str,
+}
+
+/// What a cell did since its start.
 pub(crate) struct Metrics {
     registry: Registry,
     passes: Family<Pass, Counter>,
@@ -59,7 +89,7 @@ impl Default for Metrics {
 
 impl Metrics {
     pub(crate) fn pass(&self, written: bool) {
-        if written { &self.passes_written } else { &self.passes_idle }.fetch_add(1, Relaxed);
+        self.passed(if written { "written" } else { "idle" });
     }
 
     pub(crate) fn pass_failed(&self, error: &CellError) {
@@ -80,21 +110,20 @@ impl Metrics {
     pub(crate) fn run_ended(&self, run: &Value) {
         let conditions = run["status"]["conditions"].as_array().into_iter().flatten();
         let good = conditions.filter(|c| c["type"] == "Succeeded").any(|c| c["status"] == "True");
-        let counter = match (run["kind"] == "TaskRun", good) {
-            (true, true) => &self.taskruns_succeeded,
-            (true, false) => &self.taskruns_failed,
-            (false, true) => &self.pipelineruns_succeeded,
-            (false, false) => &self.pipelineruns_failed,
-        };
-        counter.fetch_add(1, Relaxed);
+        let kind = if run["kind"] == "TaskRun" { "TaskRun" } else { "PipelineRun" };
+        let outcome = if good { "succeeded" } else { "failed" };
+        self.ended.get_or_create(&Ended { kind, outcome }).inc();
+        for (until, seconds) in parts(run) {
+            self.parts.get_or_create(&Part { until }).observe(seconds);
+        }
     }
 
     pub(crate) fn machine_created(&self) {
-        self.machines_created.fetch_add(1, Relaxed);
+        self.created.inc();
     }
 
     pub(crate) fn machine_lost(&self) {
-        self.machines_lost.fetch_add(1, Relaxed);
+        self.lost.inc();
     }
 
     pub(crate) fn run_moved(&self) {
@@ -103,52 +132,28 @@ impl Metrics {
 
     /// Everything that is counted, with the given gauges.
     pub(crate) fn text(&self, machines: usize, waiting: usize, running: usize) -> String {
+        let count = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
+        self.machines.set(count(machines));
+        self.waiting.set(count(waiting));
+        self.running.set(count(running));
         let mut out = String::new();
-        let mut family = |name: &str, kind: &str, help: &str, samples: &[(&str, u64)]| {
-            let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}");
-            for (labels, value) in samples {
-                let _ = writeln!(out, "{name}{labels} {value}");
-            }
-        };
-        let read = |counter: &AtomicU64| counter.load(Relaxed);
-        family(
-            "cell_passes_total",
-            "counter",
-            "Passes of the runs loop by outcome.",
-            &[
-                ("{outcome=\"written\"}", read(&self.passes_written)),
-                ("{outcome=\"idle\"}", read(&self.passes_idle)),
-                ("{outcome=\"raced\"}", read(&self.passes_raced)),
-                ("{outcome=\"failed\"}", read(&self.passes_failed)),
-            ],
-        );
-        family(
-            "cell_runs_ended_total",
-            "counter",
-            "Runs that ended, by kind and outcome.",
-            &[
-                ("{kind=\"TaskRun\",outcome=\"succeeded\"}", read(&self.taskruns_succeeded)),
-                ("{kind=\"TaskRun\",outcome=\"failed\"}", read(&self.taskruns_failed)),
-                ("{kind=\"PipelineRun\",outcome=\"succeeded\"}", read(&self.pipelineruns_succeeded)),
-                ("{kind=\"PipelineRun\",outcome=\"failed\"}", read(&self.pipelineruns_failed)),
-            ],
-        );
-        family(
-            "cell_machines_created_total",
-            "counter",
-            "Machines asked of the provider.",
-            &[("", read(&self.machines_created))],
-        );
-        family(
-            "cell_machines_lost_total",
-            "counter",
-            "Machines lost while an attempt counted on them.",
-            &[("", read(&self.machines_lost))],
-        );
-        let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
-        family("cell_machines", "gauge", "Machines at the provider.", &[("", count(machines))]);
-        family("cell_runs_waiting", "gauge", "Runs that wait to be looked at.", &[("", count(waiting))]);
-        family("cell_runs_running", "gauge", "Runs that are being looked at.", &[("", count(running))]);
+        if encode(&mut out, &self.registry).is_err() {
+            tracing::error!("the metrics cannot be written");
+        }
         out
     }
 }
+
+/// The parts of a TaskRun that ended, each with its seconds. Clocks of different machines may disagree: a part that
+/// would be negative took no time.
+fn parts(run: &Value) -> Vec<(&'static str, f64)> {
+    let Some(timings) = apimachinery::meta::annotation(run, TIMINGS) else { return Vec::new() };
+    let timings: Value = serde_json::from_str(timings).unwrap_or_default();
+    let known: Vec<_> =
+        INSTANTS.iter().filter_map(|instant| Some((*instant, timings[*instant].as_i64()?))).collect();
+    let part = |pair: &[(&'static str, i64)]| (pair[1].0, (pair[1].1 - pair[0].1).max(0) as f64 / 1e6);
+    known.windows(2).map(part).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,8 +1,6 @@
 //! What every request shares.
 
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use base::host::{Host, Mono};
 use store::tenant::TenantStore;
@@ -13,6 +11,7 @@ use tenancy::token::KeySet;
 
 use crate::authn::Believed;
 use crate::cells::Cells;
+use crate::metrics::Counts;
 
 /// What is done to objects before they are stored.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -76,48 +75,6 @@ pub struct Parts {
     pub admission: Admission,
     /// What was committed.
     pub commits: Arc<store::counted::Counts>,
-}
-
-/// Verb, resource, code.
-type Label = (String, String, u16);
-
-/// Requests by what they were and how they ended. Labels are bounded: verbs, resources that exist, classes of codes.
-#[derive(Default)]
-pub struct Counts {
-    requests: Mutex<BTreeMap<Label, (u64, u64)>>,
-    /// Watches that are open.
-    pub watches: AtomicU64,
-}
-
-impl Counts {
-    /// Counts a request and its duration in µs.
-    pub fn request(&self, verb: &str, resource: &str, code: u16, micros: u64) {
-        let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
-        let entry = requests.entry((verb.to_owned(), resource.to_owned(), code)).or_default();
-        entry.0 += 1;
-        entry.1 += micros;
-    }
-
-    /// The counts in the Prometheus text format.
-    pub fn text(&self) -> String {
-        let mut out = String::from(
-            "# HELP gateway_requests_total Requests by verb, resource and code.\n# TYPE gateway_requests_total counter\n",
-        );
-        let requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
-        let label = |(verb, resource, code): &Label| {
-            format!("{{verb=\"{verb}\",resource=\"{resource}\",code=\"{code}\"}}")
-        };
-        for (key, (count, _)) in requests.iter() {
-            out.push_str(&format!("gateway_requests_total{} {count}\n", label(key)));
-        }
-        out.push_str("# HELP gateway_request_seconds_sum Time spent in requests.\n# TYPE gateway_request_seconds_sum counter\n");
-        for (key, (_, micros)) in requests.iter() {
-            out.push_str(&format!("gateway_request_seconds_sum{} {}\n", label(key), *micros as f64 / 1e6));
-        }
-        out.push_str("# HELP gateway_watches Watches that are open.\n# TYPE gateway_watches gauge\n");
-        out.push_str(&format!("gateway_watches {}\n", self.watches.load(Ordering::Relaxed)));
-        out
-    }
 }
 
 impl App {

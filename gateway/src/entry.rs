@@ -17,7 +17,7 @@ use crate::answer::{self, Outcome, Refused};
 use crate::app::App;
 use crate::homes::{Homes, Way};
 use crate::route::{self, Objects, Route};
-use crate::{admin, authn, info, objects, reviews, watch};
+use crate::{admin, authn, info, metrics, objects, reviews, watch};
 
 /// The largest body that is taken.
 pub const BODY_MAX: usize = 3 * 1024 * 1024;
@@ -93,13 +93,7 @@ async fn enter(State(door): State<Door>, request: Request<Body>) -> Response<Bod
     if let Ok(audit) = HeaderValue::from_str(&audit) {
         headers.insert("audit-id", audit);
     }
-    let micros = app.host.clock.mono().since(began).as_micros();
-    app.counts.request(
-        verb,
-        &resource,
-        response.status().as_u16(),
-        u64::try_from(micros).unwrap_or(u64::MAX),
-    );
+    app.counts.request(verb, &resource, response.status().as_u16(), app.host.clock.mono().since(began));
     response
 }
 
@@ -139,8 +133,8 @@ async fn serve(door: &Door, named: Option<String>, route: Route, request: Reques
         Route::Metrics => {
             return Ok(answer::bytes(
                 StatusCode::OK,
-                "text/plain; version=0.0.4",
-                (app.counts.text() + &app.commits.text()).into_bytes(),
+                metrics::CONTENT_TYPE,
+                app.counts.text(&app.commits).into_bytes(),
             ));
         }
         Route::Admin(target) if named.is_none() => {

@@ -107,7 +107,7 @@ async fn statusz(app: &Arc<App>, ask: &Ask) -> Result<serde_json::Value, Refused
         "store": "answers",
         "cells": cells,
         "tenant": ask.caller.tenant.as_str(),
-        "watches": app.counts.watches.load(std::sync::atomic::Ordering::Relaxed),
+        "watches": app.counts.watches.get(),
     }))
 }
 

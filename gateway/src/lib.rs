@@ -20,6 +20,7 @@ pub mod golden;
 pub mod homes;
 pub mod info;
 pub mod logs;
+pub mod metrics;
 pub mod objects;
 pub mod reviews;
 pub mod route;

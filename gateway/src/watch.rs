@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use apimachinery::options::ListOptions;
@@ -56,7 +55,7 @@ pub async fn serve(app: &Arc<App>, grant: Grant, ask: &Ask, target: &Objects) ->
         || (from.is_none() && options.send_initial_events != Some(false));
     let life = options.timeout_s.map_or(DEFAULT_LIFE, Duration::from_secs);
     let bell = app.tenants.bell(&grant, &target.kind.id());
-    app.counts.watches.fetch_add(1, Ordering::Relaxed);
+    app.counts.watches.inc();
     let mono = app.host.clock.mono();
     let mut watch = Watch {
         app: app.clone(),
@@ -114,7 +113,7 @@ struct Watch {
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        self.app.counts.watches.fetch_sub(1, Ordering::Relaxed);
+        self.app.counts.watches.dec();
     }
 }
 

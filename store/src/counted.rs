@@ -21,17 +21,6 @@ impl Counts {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The counts in the Prometheus text format.
-    pub fn text(&self) -> String {
-        let mut out = String::from(
-            "# HELP store_commits_total Transactions committed, by name.\n# TYPE store_commits_total counter\n",
-        );
-        for (name, count) in self.all() {
-            out.push_str(&format!("store_commits_total{{name=\"{name}\"}} {count}\n"));
-        }
-        out
-    }
-
     fn add(&self, name: &'static str) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(name).or_default() += 1;
     }

@@ -82,23 +82,29 @@ pub(super) async fn web(host: &Host, files: BTreeMap<String, String>) -> Server 
     serve(host, Router::new().fallback(file).with_state(Arc::new(files))).await
 }
 
-/// An Artifact Hub with one package of two versions, and a Tekton Hub with one.
-pub(super) async fn hub(host: &Host, text: String) -> Server {
-    async fn answer(State(text): State<Arc<String>>, request: Request) -> Response {
-        let body = match request.uri().path() {
-            "/api/v1/packages/tekton-task/tekton-catalog-tasks/say" => {
+/// An Artifact Hub with one package `say` of each kind in two versions, and a Tekton Hub with one of kind `task`.
+pub(super) async fn hub(host: &Host, texts: BTreeMap<&'static str, String>) -> Server {
+    async fn answer(State(texts): State<Arc<BTreeMap<&'static str, String>>>, request: Request) -> Response {
+        let parts: Vec<&str> = request.uri().path().split('/').skip(1).collect();
+        let text = |kind: &str| texts.get(kind.trim_start_matches("tekton-")).cloned();
+        let body = match parts[..] {
+            ["api", "v1", "packages", kind, _, "say"] if text(kind).is_some() => {
                 json!({"available_versions": [{"version": "0.1.0"}, {"version": "0.2.0"}]})
             }
-            "/api/v1/packages/tekton-task/tekton-catalog-tasks/say/0.2.0" => {
-                json!({"data": {"manifestRaw": *text}})
+            ["api", "v1", "packages", kind, _, "say", "0.2.0"] => {
+                json!({"data": {"manifestRaw": text(kind)}})
             }
-            "/v1/resource/Tekton/task/say" => json!({"data": {"versions": [{"version": "0.3"}]}}),
-            "/v1/resource/Tekton/task/say/0.3/yaml" => json!({"data": {"yaml": *text}}),
+            ["v1", "resource", "Tekton", "task", "say"] => {
+                json!({"data": {"versions": [{"version": "0.3"}]}})
+            }
+            ["v1", "resource", "Tekton", "task", "say", "0.3", "yaml"] => {
+                json!({"data": {"yaml": text("task")}})
+            }
             _ => return StatusCode::NOT_FOUND.into_response(),
         };
         axum::Json(body).into_response()
     }
-    serve(host, Router::new().fallback(answer).with_state(Arc::new(text))).await
+    serve(host, Router::new().fallback(answer).with_state(Arc::new(texts))).await
 }
 
 /// A Gitea with one file of one repository, which wants token `t`.

@@ -220,7 +220,7 @@ async fn files_of_forges() {
 #[tokio::test]
 async fn entries_of_hubs() {
     let (host, _jobs) = base::real::host();
-    let hub = outside::hub(&host, task("say", "hub")).await;
+    let hub = outside::hub(&host, [("task", task("say", "hub"))].into()).await;
     let url = format!("http://{}", hub.at);
     let hubs = Hubs { artifact: Some(url.clone()), tekton: Some(url.clone()) };
     let rig = Rig::reaching(&hub.at, hubs).await;
@@ -395,13 +395,108 @@ async fn runs_use_tasks_pipelines_and_actions_from_elsewhere() {
 }
 
 #[tokio::test]
+async fn every_resolver_serves_runs_with_tasks_pipelines_and_actions() {
+    let (host, _jobs) = base::real::host();
+    let root = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(root.path().join("r")).unwrap();
+    outside::repository(&root.path().join("r"));
+    let git = outside::git_server(&host, root.path(), true).await;
+    let texts =
+        [("task", task("say", "second")), ("pipeline", pipeline("all")), ("stepaction", action("acts"))];
+    let web = outside::web(&host, texts.clone().map(|(kind, text)| (format!("/{kind}"), text)).into()).await;
+    let hub = outside::hub(&host, texts.clone().into()).await;
+    let entries = texts.clone().map(|(kind, text)| (kind, "say", text));
+    let (registry, _) = outside::registry(&host, &entries).await;
+    let hubs = Hubs { artifact: Some(format!("http://{}", hub.at)), tekton: None };
+    let rig = Rig::reaching("127.0.0.1", hubs).await;
+    let config = json!({"auths": {&registry.at: {"username": "u", "password": "p"}}}).to_string();
+    rig.submit(secret("pull", &[(".dockerconfigjson", &config)])).await;
+    for (kind, text) in &texts {
+        let mut object: Value = serde_yaml_ng::from_str(text).unwrap();
+        object["metadata"]["name"] = json!(format!("own-{kind}"));
+        rig.submit(object).await;
+    }
+    let files =
+        [("task", "tasks/deep/say.yaml"), ("pipeline", "pipeline.yaml"), ("stepaction", "tasks/action.yaml")];
+    let owned = |all: &[(&str, String)]| -> Value {
+        all.iter().map(|(name, value)| json!({"name": name, "value": value})).collect()
+    };
+    for (kind, file) in files {
+        let catalog = "c".to_owned();
+        for (resolver, params) in [
+            ("http", owned(&[("url", format!("http://{}/{kind}", web.at))])),
+            (
+                "git",
+                owned(&[
+                    ("url", format!("http://{}/r/.git", git.at)),
+                    ("revision", "main".into()),
+                    ("pathInRepo", file.into()),
+                ]),
+            ),
+            (
+                "hub",
+                owned(&[
+                    ("kind", kind.into()),
+                    ("name", "say".into()),
+                    ("version", "0.2".into()),
+                    ("catalog", catalog.clone()),
+                ]),
+            ),
+            (
+                "bundles",
+                owned(&[
+                    ("bundle", format!("{}/bundle", registry.at)),
+                    ("name", "say".into()),
+                    ("kind", kind.into()),
+                    ("secret", "pull".into()),
+                ]),
+            ),
+            (
+                "cluster",
+                owned(&[
+                    ("kind", kind.into()),
+                    ("name", format!("own-{kind}")),
+                    ("namespace", "default".into()),
+                ]),
+            ),
+        ] {
+            let reference = json!({"resolver": resolver, "params": params});
+            let name = format!("{kind}-{resolver}");
+            let (object, script) = match kind {
+                "pipeline" => {
+                    (json!({"kind": "PipelineRun", "spec": {"pipelineRef": reference}}), "echo piped")
+                }
+                "task" => (json!({"kind": "TaskRun", "spec": {"taskRef": reference}}), "echo second"),
+                _ => {
+                    let steps = json!([{"name": "s", "ref": reference}]);
+                    (json!({"kind": "TaskRun", "spec": {"taskSpec": {"steps": steps}}}), "echo acted")
+                }
+            };
+            let mut object = object;
+            object["apiVersion"] = json!("tekton.dev/v1");
+            object["metadata"] = json!({"name": name});
+            let mut run = rig.submit(object).await;
+            if kind == "pipeline" {
+                run = child(&run, "taskruns.tekton.dev", &format!("{name}-only"));
+            }
+            let seen = rig.until(&run, |run| run["status"]["podName"].is_string()).await;
+            assert_eq!(seen["status"]["taskSpec"]["steps"][0]["script"], script, "{name}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn only_signed_tasks_run_where_a_policy_asks_for_it() {
     let (host, _jobs) = base::real::host();
     let signed: Value =
         serde_json::from_str(include_str!("../../../tekton/src/engine/trust/vectors/signed.json")).unwrap();
     let mut forged = signed["object"].clone();
     forged["spec"]["steps"][0]["script"] = json!("echo evil");
-    let files = [("/good.yaml", signed["object"].to_string()), ("/evil.yaml", forged.to_string())];
+    let files = [
+        ("/good.yaml", signed["object"].to_string()),
+        ("/old.yaml", signed["older"].to_string()),
+        ("/evil.yaml", forged.to_string()),
+    ];
     let web = outside::web(&host, files.map(|(path, text)| (path.to_owned(), text)).into()).await;
     let rig = Rig::reaching(&web.at, Hubs::default()).await;
     rig.submit(secret("key", &[("cosign.pub", signed["key"].as_str().unwrap())])).await;
@@ -413,9 +508,13 @@ async fn only_signed_tasks_run_where_a_policy_asks_for_it() {
         let conditions = run["status"]["conditions"].as_array().unwrap();
         conditions.iter().find(|c| c["type"] == "TrustedResourcesVerified").cloned().unwrap_or_default()
     };
-    let run = rig.submit(run_of("good", "http", &[("url", &format!("http://{}/good.yaml", web.at))])).await;
-    let seen = rig.until(&run, |run| run["status"]["podName"].is_string()).await;
-    assert_eq!(verified(&seen)["status"], "True", "{seen:#}");
+    // What was signed is the object as it is there, of whatever version.
+    for file in ["good", "old"] {
+        let url = format!("http://{}/{file}.yaml", web.at);
+        let run = rig.submit(run_of(file, "http", &[("url", &url)])).await;
+        let seen = rig.until(&run, |run| run["status"]["podName"].is_string()).await;
+        assert_eq!(verified(&seen)["status"], "True", "{seen:#}");
+    }
     let run = rig.submit(run_of("evil", "http", &[("url", &format!("http://{}/evil.yaml", web.at))])).await;
     let failed = rig.until_ended(&run).await;
     assert_eq!(reason(&failed), "ResourceVerificationFailed");
