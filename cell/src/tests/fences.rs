@@ -82,6 +82,21 @@ async fn a_machine_lost_before_the_gate_is_replaced_at_once_and_after_it_fails_t
 }
 
 #[tokio::test]
+async fn every_machine_of_a_try_has_a_name_of_its_own() {
+    let rig = Rig::new();
+    let key = rig.submit(one_step("one")).await;
+    let mut names = std::collections::BTreeSet::new();
+    for _ in 0..3 {
+        let agent = rig.agent().await;
+        let order = agent.order().await;
+        assert!(names.insert(order.attempt) && names.insert(agent.spec.id.clone()), "{names:?}");
+        rig.provider.exit(&agent.spec.id, "it was switched off");
+    }
+    rig.agent().await.run().await;
+    assert_eq!(reason(&rig.until_ended(&key).await), "Succeeded");
+}
+
+#[tokio::test]
 async fn machines_that_never_boot_end_the_run_after_some_tries() {
     let rig = Rig::new();
     let key = rig.submit(one_step("one")).await;

@@ -200,7 +200,9 @@ impl CellStore {
         let key = key_of(&run.key.tenant, &child)
             .ok_or_else(|| CellError::Foreign(format!("an object of kind {}", child["kind"])))?;
         let revision = run.revision.to_string();
-        let uid = derived_uid(&[meta::uid(&run.value), &revision, &key.kind, &key.name]);
+        // The run need not have changed since its last Pod was made: the attempts since then tell the two apart.
+        let attempts = view.attempts.len().to_string();
+        let uid = derived_uid(&[meta::uid(&run.value), &revision, &key.kind, &key.name, &attempts]);
         meta::set(&mut child, "uid", uid.as_str());
         meta::set(&mut child, "creationTimestamp", now.rfc3339());
         if apimachinery::kind::by_id(&key.kind).is_some_and(|kind| kind.custom) {
