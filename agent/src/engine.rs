@@ -356,7 +356,8 @@ impl Engine {
         if !may && !last {
             return;
         }
-        let since = self.untold_since.unwrap_or(now);
+        // What a lost report said must be said again, although nothing has changed since.
+        let since = *self.untold_since.get_or_insert(now);
         if !self.urgent(&shown) && now < since + COALESCE_US {
             effects.push(Effect::Wake(since + COALESCE_US));
             return;

@@ -249,3 +249,13 @@ fn whoever_refuses_or_wants_it_gone_ends_it() {
     assert_eq!(names(&Driver::running().apply(Event::Leave)), ["end Left"]);
     assert_eq!(names(&Driver::running().apply(Event::Refused("no".into()))), ["end Burnt(\"no\")"]);
 }
+
+#[test]
+fn a_lost_report_that_nobody_waits_for_is_said_again_although_nothing_changes() {
+    let mut driver = Driver::running();
+    driver.see("Running", "rr");
+    assert_eq!(telling(&driver.after(COALESCE_US, Event::Woken)), ["report 1 rr"]);
+    driver.apply(Event::ReportLost);
+    driver.after(RETRY_FIRST_US, Event::Woken);
+    assert_eq!(telling(&driver.after(COALESCE_US, Event::Woken)), ["report 2 rr"]);
+}
