@@ -6,15 +6,27 @@
 //! module gives each of them one of its own. No async runtime is used: the executor below polls jobs, in an order
 //! drawn from the seed, and when nothing can go on it moves the time to the next timer.
 //!
-//! Reading order: this file (executor), [`seat`] (a process's view), [`remote`] (the store, from afar), [`cloud`]
-//! (machines and what runs on them), [`play`] (a whole run of the world, and the checkers).
+//! Reading order: this file (executor), [`seat`] (a process's view) with [`net`] (messages), [`remote`] (the store,
+//! from afar), [`cloud`] and [`puppet`] (machines and what runs on them), [`users`] and [`watchers`] (clients),
+//! [`weather`] (what goes wrong when), [`play`] (a whole run of the world). The checkers are [`ledger`] (what was
+//! committed, change by change), [`verdict`] (how it all ended), and the watchers. [`plants`] are mistakes made on
+//! purpose, to see that the checkers find them; [`table`] says what must have been met.
 
 pub mod cloud;
+pub mod ledger;
+pub mod net;
+pub mod plants;
 pub mod play;
+pub mod puppet;
 pub mod remote;
 pub mod seat;
+pub mod table;
+pub mod users;
+pub mod verdict;
+pub mod watchers;
+pub mod weather;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Wake, Waker};
@@ -24,19 +36,23 @@ use base::host::{BoxFuture, Host};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
+use self::weather::Weather;
+
 /// The world's beginning, µs since 1970: 2030-01-01.
 pub const EPOCH_US: i64 = 1_893_456_000_000_000;
 /// More polls than this are a livelock.
-const POLLS_MAX: u64 = 3_000_000;
-/// A mortal process dies after one poll in so many.
-const DIES: u32 = 800;
+const POLLS_MAX: u64 = 1_500_000;
 /// A process that dies rests for at most so long, µs.
 const REST_MAX_US: u64 = 3_000_000;
 
 /// A process of the world.
 pub type NodeId = usize;
+/// Where a process is: links between two places can be cut.
+pub type Place = u8;
+/// Where the store and the users are.
+pub const HUB: Place = 0;
 /// What a process does from its start.
-pub type Program = Arc<dyn Fn(Host) -> BoxFuture<'static, ()> + Send + Sync>;
+pub type Program = Arc<dyn Fn(Host, NodeId) -> BoxFuture<'static, ()> + Send + Sync>;
 /// What follows the death of a process.
 pub type Died = Arc<dyn Fn(&Arc<World>) + Send + Sync>;
 type JobId = u64;
@@ -54,13 +70,18 @@ struct State {
     order: u64,
     schedule: SmallRng,
     fault: SmallRng,
-    /// Faults happen.
-    faults: bool,
+    /// How often what goes wrong; all zero: nothing does.
+    weather: Weather,
+    /// The store answers nobody.
+    store_away: bool,
+    /// Pairs of places, the smaller one first, between which nothing gets through.
+    cuts: BTreeSet<(Place, Place)>,
     queue: BTreeMap<(u64, u64), What>,
     ready: Vec<JobId>,
     jobs: BTreeMap<JobId, Job>,
     nodes: Vec<Node>,
-    services: BTreeMap<String, (NodeId, Router)>,
+    services: BTreeMap<String, Vec<(NodeId, Router)>>,
+    failure: Option<String>,
     hash: DefaultHasher,
     story: Option<Vec<String>>,
     counts: BTreeMap<&'static str, u64>,
@@ -81,10 +102,18 @@ struct Job {
 
 struct Node {
     name: String,
+    place: Place,
     life: u32,
     up: bool,
-    /// How wrong its clock is, µs.
+    /// It is there, and nothing of it goes on.
+    paused: bool,
+    /// Jobs that would go on if it were not paused.
+    parked: Vec<JobId>,
+    /// Nothing reaches it, and it reaches nothing.
+    alone: bool,
+    /// How wrong its clock is, µs, and how much too fast it goes, millionths.
     skew_us: i64,
+    rate_ppm: i64,
     booted_us: u64,
     /// It may die.
     mortal: bool,
@@ -117,12 +146,15 @@ impl World {
             order: 0,
             schedule: SmallRng::seed_from_u64(seed),
             fault: SmallRng::seed_from_u64(seed ^ 0xfa17),
-            faults: false,
+            weather: Weather::CALM,
+            store_away: false,
+            cuts: BTreeSet::new(),
             queue: BTreeMap::new(),
             ready: Vec::new(),
             jobs: BTreeMap::new(),
             nodes: Vec::new(),
             services: BTreeMap::new(),
+            failure: None,
             hash: DefaultHasher::new(),
             story: tells.then(Vec::new),
             counts: BTreeMap::new(),
@@ -140,9 +172,29 @@ impl World {
         self.state().now_us
     }
 
-    /// Lets faults happen, or not any more.
-    pub fn set_faults(&self, faults: bool) {
-        self.state().faults = faults;
+    /// How often what goes wrong from now on.
+    pub fn set_weather(&self, weather: Weather) {
+        self.state().weather = weather;
+    }
+
+    /// How often what goes wrong.
+    pub fn weather(&self) -> Weather {
+        self.state().weather
+    }
+
+    /// A checker has found something: the first finding ends the world.
+    pub fn fail(&self, what: impl FnOnce() -> String) {
+        let failed = self.state().failure.is_some();
+        if !failed {
+            let what = what();
+            self.note("FAILURE", &what);
+            self.state().failure = Some(what);
+        }
+    }
+
+    /// What a checker has found.
+    pub fn failure(&self) -> Option<String> {
+        self.state().failure.clone()
     }
 
     /// Notes what happens: for the trace, the story and the table.
@@ -161,6 +213,11 @@ impl World {
         self.state().counts.clone()
     }
 
+    /// How often that was noted.
+    pub fn count(&self, kind: &str) -> u64 {
+        self.state().counts.get(kind).copied().unwrap_or(0)
+    }
+
     /// What happened, in words.
     pub fn story(&self) -> Vec<String> {
         self.state().story.clone().unwrap_or_default()
@@ -171,10 +228,9 @@ impl World {
         self.state().hash.finish()
     }
 
-    /// Draws whether a fault happens that has a chance of `one_in`.
+    /// Draws whether a fault happens that has a chance of `one_in`; 0: never.
     pub fn fault(&self, one_in: u32) -> bool {
-        let mut state = self.state();
-        state.faults && state.fault.random_ratio(1, one_in)
+        one_in > 0 && self.state().fault.random_ratio(1, one_in)
     }
 
     /// Draws a time, µs.
@@ -190,12 +246,25 @@ impl World {
     }
 
     /// Adds a process, which begins to live with [`World::start`].
-    pub fn node(&self, name: &str, mortal: bool, skew_us: i64, program: Program) -> NodeId {
+    pub fn node(&self, name: &str, place: Place, mortal: bool, program: Program) -> NodeId {
         let mut state = self.state();
         let entropy = SmallRng::seed_from_u64(state.schedule.random());
-        let (life, up, booted_us, died) = (0, false, 0, None);
-        let name = name.to_owned();
-        state.nodes.push(Node { name, life, up, skew_us, booted_us, mortal, entropy, program, died });
+        state.nodes.push(Node {
+            name: name.to_owned(),
+            place,
+            life: 0,
+            up: false,
+            paused: false,
+            parked: Vec::new(),
+            alone: false,
+            skew_us: 0,
+            rate_ppm: 0,
+            booted_us: 0,
+            mortal,
+            entropy,
+            program,
+            died: None,
+        });
         state.nodes.len() - 1
     }
 
@@ -204,12 +273,29 @@ impl World {
         self.state().nodes[node].died = Some(died);
     }
 
+    /// Its clock is so wrong from now on.
+    pub fn set_clock(&self, node: NodeId, skew_us: i64, rate_ppm: i64) {
+        let mut state = self.state();
+        state.nodes[node].skew_us = skew_us;
+        state.nodes[node].rate_ppm = rate_ppm;
+    }
+
+    /// How wrong its clock is, µs.
+    pub fn skew_us(&self, node: NodeId) -> i64 {
+        let state = self.state();
+        let now = i64::try_from(state.now_us).unwrap_or(i64::MAX);
+        state.nodes.get(node).map_or(0, |node| node.skew_us + now / 1_000_000 * node.rate_ppm)
+    }
+
     /// Starts a process.
     pub fn start(self: &Arc<Self>, node: NodeId) {
         let (program, name) = {
             let mut state = self.state();
             let now = state.now_us;
             let started = &mut state.nodes[node];
+            if started.up {
+                return;
+            }
             started.life += 1;
             started.up = true;
             started.booted_us = now;
@@ -217,7 +303,7 @@ impl World {
         };
         self.note("start", &name);
         let host = self.host(node);
-        let work = program(host);
+        let work = program(host, node);
         let life = self.state().nodes[node].life;
         self.spawn(node, life, "main", work);
     }
@@ -225,28 +311,33 @@ impl World {
     /// Ends a process at once, between two of its awaits; nothing of it is left but what it has told others.
     pub fn kill(self: &Arc<Self>, node: NodeId) {
         let mut gone = Vec::new();
-        let services: Vec<_> = {
+        let mut services = Vec::new();
+        {
             let mut state = self.state();
-            state.nodes[node].up = false;
-            state.nodes[node].life += 1;
+            let dead = &mut state.nodes[node];
+            (dead.up, dead.paused, dead.life) = (false, false, dead.life + 1);
+            dead.parked.clear();
             let of_node: Vec<_> =
                 state.jobs.iter().filter(|(_, j)| j.node == node).map(|(id, _)| *id).collect();
             gone.extend(of_node.into_iter().filter_map(|id| state.jobs.remove(&id)));
-            let names: Vec<_> =
-                state.services.iter().filter(|(_, s)| s.0 == node).map(|(name, _)| name.clone()).collect();
-            names.into_iter().filter_map(|name| state.services.remove(&name)).collect()
-        };
+            for served in state.services.values_mut() {
+                services.extend(served.extract_if(.., |(at, _)| *at == node));
+            }
+        }
         // Dropped without the lock: what is dropped may ask for it.
         drop((gone, services));
     }
 
     /// A process dies of a fault.
-    fn crash(self: &Arc<Self>, node: NodeId) {
+    pub fn crash(self: &Arc<Self>, node: NodeId) {
         let (name, died) = {
             let state = self.state();
+            if !state.nodes[node].up {
+                return;
+            }
             (state.nodes[node].name.clone(), state.nodes[node].died.clone())
         };
-        self.note("crash", &name);
+        self.note(crash_of(&name), &name);
         self.kill(node);
         match died {
             Some(died) => died(self),
@@ -273,11 +364,15 @@ impl World {
 
     /// Lets the world go on until `done`, or `until_us`. True: it is done. `done` is asked whenever time moves.
     pub fn run(self: &Arc<Self>, until_us: u64, mut done: impl FnMut() -> bool) -> bool {
+        let mut last = (0, "");
         loop {
             let next = self.next();
             match next {
-                Some((id, job)) => self.poll(id, job),
-                None if done() => return true,
+                Some((id, job)) => {
+                    last = (job.node, job.name);
+                    self.poll(id, job);
+                }
+                None if self.failed() || done() => return true,
                 None => {
                     if !self.advance(until_us) {
                         return done();
@@ -285,10 +380,15 @@ impl World {
                 }
             }
             if self.state().polls > POLLS_MAX {
-                self.note("livelock", "");
+                let node = self.state().nodes[last.0].name.clone();
+                self.fail(|| format!("livelock: {} of {node}", last.1));
                 return false;
             }
         }
+    }
+
+    fn failed(&self) -> bool {
+        self.state().failure.is_some()
     }
 
     fn next(&self) -> Option<(JobId, Job)> {
@@ -297,17 +397,24 @@ impl World {
         woken.sort_unstable();
         let mut state = self.state();
         for id in woken {
-            if state.jobs.contains_key(&id) && !state.ready.contains(&id) {
-                state.ready.push(id);
+            let State { jobs, nodes, ready, .. } = &mut *state;
+            let parked = jobs.get(&id).is_none_or(|job| nodes[job.node].parked.contains(&id));
+            if !parked && !ready.contains(&id) {
+                ready.push(id);
             }
         }
         while !state.ready.is_empty() {
             let count = state.ready.len();
             let index = state.schedule.random_range(0..count);
             let id = state.ready.swap_remove(index);
-            if let Some(job) = state.jobs.remove(&id) {
-                return Some((id, job));
+            let Some(job) = state.jobs.remove(&id) else { continue };
+            let node = &mut state.nodes[job.node];
+            if node.paused {
+                node.parked.push(id);
+                state.jobs.insert(id, job);
+                continue;
             }
+            return Some((id, job));
         }
         None
     }
@@ -322,8 +429,9 @@ impl World {
             let now = state.now_us;
             (now, id, job.name).hash(&mut state.hash);
             let living = state.nodes[node].up && state.nodes[node].life == job.life;
+            let chance = state.weather.dies;
             let dies =
-                living && state.nodes[node].mortal && state.faults && state.fault.random_ratio(1, DIES);
+                living && state.nodes[node].mortal && chance > 0 && state.fault.random_ratio(1, chance);
             if living && !ended {
                 state.jobs.insert(id, job);
             } else {
@@ -369,6 +477,15 @@ impl World {
             )
         };
         drop((jobs, services, queue, nodes));
+    }
+}
+
+/// What the death of a process is called in the table.
+fn crash_of(name: &str) -> &'static str {
+    match name.split(' ').next() {
+        Some("cell") => "cell crashes",
+        Some("gateway") => "gateway crashes",
+        _ => "machine crashes",
     }
 }
 

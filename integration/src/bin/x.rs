@@ -53,14 +53,7 @@ enum Command {
     /// Every back end of the store, plain and misbehaving, against what the contract promises.
     Conformance,
     /// The simulated world: seeds that decide who goes first, what is lost and who dies.
-    Sim {
-        /// How many seeds.
-        #[arg(long, default_value_t = 100)]
-        seeds: u64,
-        /// Only this one, told step by step.
-        #[arg(long)]
-        seed: Option<u64>,
-    },
+    Sim(commands::sim::Args),
     /// Real processes on Spanner's emulator, some of which are killed, stopped or cut off: kill, outage, region.
     Drill {
         /// Which drill.
@@ -117,7 +110,7 @@ fn main() -> ExitCode {
             commands::bench::raw::measure(&containers, &images).map(|()| true)
         }
         Command::Conformance => commands::conformance::run(),
-        Command::Sim { seeds, seed } => commands::sim::run(seeds, seed),
+        Command::Sim(args) => commands::sim::run(&args),
         Command::Drill { name, kills, seconds } => {
             commands::drill::run(&name, commands::drill::Size { kills, seconds })
         }

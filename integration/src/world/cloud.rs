@@ -1,64 +1,54 @@
-//! Machines that can be had, and what runs on them: the agent's own session and engine, on a pod that a puppet plays.
+//! Machines that can be had, of one cell. The provider is no process of ours: it lives on when the cell dies. What a
+//! machine does in a boot is the agent's own session and engine, on a pod that a [puppet](super::puppet) plays.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use agent::runtime::fake::Fake;
-use agent::runtime::{LogChunk, PodRuntime, Prepared, Seen};
 use agent::session::Session;
-use axum::Router;
-use axum::body::Body;
-use base::host::{BoxFuture, Host, Mono, Net, NetError, race};
+use base::host::{BoxFuture, Host};
 use cell::provider::{MachineProvider, MachineSpec, MachineState, ProviderError};
-use http::{Request, Response};
-use k8s_openapi::api::core::v1::PodStatus;
-use protocol::message::{START, StartAnswer};
-use protocol::order::Order;
-use serde_json::{Value, json};
 use tokio::sync::Notify;
 
-use super::{NodeId, World, locked};
+use super::ledger::Ledger;
+use super::plants::{self, Plant};
+use super::puppet::{Spot, Starts, Watched};
+use super::{NodeId, Place, World, locked, weather};
 
 const HOP_US: (u64, u64) = (500, 20_000);
+/// Now and then a call takes so long.
+const SLOW_US: (u64, u64) = (100_000, 15_000_000);
 const BOOT_US: (u64, u64) = (5_000, 2_000_000);
 const REBOOT_US: (u64, u64) = (200_000, 8_000_000);
-/// One call in so many fails.
-const FAULTY: u32 = 40;
+const SUSPEND_US: (u64, u64) = (1_000_000, 60_000_000);
+/// Which of the ids that a boot draws is its nonce: the first is for the checkers.
+pub(super) const NONCE_DRAW: u32 = 2;
 
-/// Every start of user code: by Try, the machines' boots that did it.
-#[derive(Default)]
-pub struct Starts(Mutex<BTreeMap<String, Vec<String>>>);
-
-impl Starts {
-    /// Notes a start of what `order` asks for.
-    fn note(&self, order: &Order, who: &str) {
-        let meta = &order.pod.metadata;
-        let of_run = meta.labels.as_ref().and_then(|labels| labels.get("tekton.dev/taskRunUID"));
-        // A Try is a TaskRun's uid and a retry; the Pod's name has the retry in it.
-        let tried =
-            format!("{} {}", of_run.map_or("", String::as_str), meta.name.as_deref().unwrap_or_default());
-        locked(&self.0).entry(tried).or_default().push(who.to_owned());
-    }
-
-    /// How often user code was started, and the Tries for which that was more than once.
-    pub fn result(&self) -> (u64, Vec<String>) {
-        let starts = locked(&self.0);
-        let twice = starts.iter().filter(|(_, who)| who.len() > 1);
-        let twice = twice.map(|(tried, who)| format!("{tried}: started on {}", who.join(" and on ")));
-        (starts.values().map(|who| who.len() as u64).sum(), twice.collect())
-    }
+/// What the clouds of a world share.
+#[derive(Clone)]
+pub struct Sky {
+    /// The world.
+    pub world: Arc<World>,
+    /// What was committed.
+    pub ledger: Arc<Ledger>,
+    /// What was started.
+    pub starts: Arc<Starts>,
+    /// The mistake that is made on purpose.
+    pub plant: Plant,
 }
 
-/// The provider of one cell. It is no process of ours: it lives on when the cell dies.
+/// The provider of one cell.
 pub struct Cloud {
-    world: Arc<World>,
+    sky: Sky,
     cell: String,
+    place: Place,
+    room: usize,
     machines: Mutex<BTreeMap<String, Vm>>,
+    /// Machines that something has befallen.
+    harmed: Mutex<BTreeSet<String>>,
+    sold_out: AtomicBool,
     changed: Arc<Notify>,
-    starts: Arc<Starts>,
-    /// A mistake that is made on purpose: agents do not ask at the start gate.
-    skips_gate: bool,
 }
 
 #[derive(Clone)]
@@ -68,70 +58,175 @@ struct Vm {
 }
 
 impl Cloud {
-    /// A provider of machines for `cell`.
-    pub fn new(world: &Arc<World>, cell: &str, starts: Arc<Starts>, skips_gate: bool) -> Arc<Self> {
-        let (world, cell) = (world.clone(), cell.to_owned());
+    /// A provider of machines for `cell`, which shall never have more than `room`.
+    pub fn new(sky: &Sky, cell: &str, place: Place, room: usize) -> Arc<Self> {
         Arc::new(Self {
-            world,
-            cell,
+            sky: sky.clone(),
+            cell: cell.to_owned(),
+            place,
+            room,
             machines: Mutex::default(),
+            harmed: Mutex::default(),
+            sold_out: AtomicBool::new(false),
             changed: Arc::default(),
-            starts,
-            skips_gate,
         })
     }
 
+    /// Machines that there are.
+    pub fn machines(&self) -> Vec<String> {
+        locked(&self.machines).keys().cloned().collect()
+    }
+
+    /// Something has befallen that machine.
+    pub fn has_harmed(&self, id: &str) -> bool {
+        locked(&self.harmed).contains(id)
+    }
+
+    /// A machine and its process, drawn from those that there are.
+    pub fn some_machine(&self) -> Option<(String, NodeId)> {
+        let machines = locked(&self.machines);
+        let mut running: Vec<_> =
+            machines.iter().filter(|(_, vm)| vm.state == MachineState::Running).collect();
+        let nth = self.sky.world.draw_us(0, running.len().max(1) as u64);
+        let nth = usize::try_from(nth).ok().filter(|nth| *nth < running.len())?;
+        let (id, vm) = running.swap_remove(nth);
+        Some((id.clone(), vm.node))
+    }
+
+    /// There are none left to be had, or there are again.
+    pub fn set_sold_out(&self, sold_out: bool) {
+        self.sold_out.store(sold_out, Ordering::Relaxed);
+    }
+
+    /// The provider takes a machine away.
+    pub fn preempt(&self, id: &str, node: NodeId) {
+        self.sky.world.note("machine preempted", id);
+        self.harm(id);
+        self.sky.world.kill(node);
+        self.exited(id, "it was preempted");
+    }
+
+    /// The provider suspends a machine, perhaps says that it has stopped, and lets it go on later.
+    pub fn suspend(self: &Arc<Self>, id: &str, node: NodeId) {
+        let world = &self.sky.world;
+        if !world.pause(node) {
+            return;
+        }
+        let told = world.draw_us(0, 2) == 0;
+        world.note(if told { "machine suspended" } else { "machine suspended, untold" }, id);
+        if told {
+            self.harm(id);
+            self.exited(id, "it was suspended");
+        }
+        let time = world.draw_us(SUSPEND_US.0, SUSPEND_US.1);
+        let (cloud, id) = (Arc::downgrade(self), id.to_owned());
+        world.after(time, move |world| {
+            let Some(cloud) = cloud.upgrade() else { return };
+            if world.is_up(node) {
+                world.note("machine wakes", &id);
+                world.resume(node);
+                if world.draw_us(0, 2) == 0
+                    && let Some(vm) = locked(&cloud.machines).get_mut(&id)
+                {
+                    vm.state = MachineState::Running;
+                }
+            }
+        });
+    }
+
+    fn harm(&self, id: &str) {
+        locked(&self.harmed).insert(id.to_owned());
+    }
+
     fn make(self: &Arc<Self>, spec: &MachineSpec) {
+        let world = &self.sky.world;
         if locked(&self.machines).contains_key(&spec.id) {
             return;
         }
-        let (cloud, starts, spec) = (Arc::downgrade(self), self.starts.clone(), spec.clone());
-        let (cell, skips) = (format!("local:{}", self.cell), self.skips_gate);
         let id = spec.id.clone();
-        let program = Arc::new(move |mut host: Host| -> BoxFuture<'static, ()> {
-            let (cloud, starts, spec, cell) = (cloud.clone(), starts.clone(), spec.clone(), cell.clone());
-            if skips {
-                host.net = Arc::new(GateSkipped(host.net.clone()));
+        let node =
+            world.node(&format!("machine {id}"), self.place, true, self.program(spec));
+        weather::wind(world, node);
+        locked(&self.machines).insert(id.clone(), Vm { node, state: MachineState::Running });
+        // One that comes late, when nobody wants it any more, has no row, and is soon deleted again.
+        let wanted: BTreeSet<String> = self.sky.ledger.facts().machines.keys().cloned().collect();
+        let count = locked(&self.machines).keys().filter(|id| wanted.contains(*id)).count();
+        if count > self.room {
+            world.fail(|| format!("cell {} has {count} machines, and room for {}", self.cell, self.room));
+        }
+        let (cloud, name, first) = (Arc::downgrade(self), id.clone(), id.clone());
+        world.when_dead(
+            node,
+            Arc::new(move |_: &Arc<World>| {
+                if let Some(cloud) = cloud.upgrade() {
+                    cloud.died(&name, node);
+                }
+            }),
+        );
+        let boot = world.draw_us(BOOT_US.0, BOOT_US.1);
+        if world.fault(world.weather().boot) {
+            let (cloud, early) = (self.clone(), world.draw_us(0, BOOT_US.1));
+            world.after(boot + early, move |world| {
+                if cloud.is_running(&id) {
+                    world.note("machine lost early", &id);
+                    cloud.harm(&id);
+                    world.kill(node);
+                    cloud.exited(&id, "it was preempted");
+                }
+            });
+        }
+        let cloud = Arc::downgrade(self);
+        world.after(boot, move |world| {
+            if cloud.upgrade().is_some_and(|cloud| cloud.is_running(&first)) {
+                world.start(node);
             }
+        });
+    }
+
+    /// The machine is there, and has not stopped.
+    fn is_running(&self, id: &str) -> bool {
+        locked(&self.machines).get(id).is_some_and(|vm| vm.state == MachineState::Running)
+    }
+
+    /// What a machine does in a boot.
+    fn program(self: &Arc<Self>, spec: &MachineSpec) -> super::Program {
+        let (cloud, spec, sky) = (Arc::downgrade(self), spec.clone(), self.sky.clone());
+        let memory = plants::Disk::default();
+        let cell = format!("local:{}", self.cell);
+        Arc::new(move |host: Host, node: NodeId| -> BoxFuture<'static, ()> {
+            let host = plants::agent(sky.plant, &memory, host);
+            let (cloud, spec, cell, sky) = (cloud.clone(), spec.clone(), cell.clone(), sky.clone());
             Box::pin(async move {
-                let fake = Arc::new(Fake::default());
                 let who = format!("{} in boot {:08x}", spec.id, host.id() as u32);
-                let runtime = Arc::new(Watched { fake: fake.clone(), starts, who });
-                let (puppet, clock) = (host.clone(), host.clone());
-                host.spawn("puppet", async move { play(puppet, &fake).await });
+                let spot = Spot { world: sky.world, ledger: sky.ledger, starts: sky.starts, node, who };
+                let runtime = Watched::new(&host, spot);
                 let session = Session::new(host.clone(), cell, spec.id.clone(), spec.token.clone());
                 session.live(runtime, std::future::pending()).await;
-                clock.clock.sleep(Duration::from_millis(1)).await;
+                host.clock.sleep(Duration::from_millis(1)).await;
                 if let Some(cloud) = cloud.upgrade() {
                     cloud.exited(&spec.id, "the agent has left");
                 }
             })
-        });
-        let node = self.world.node(&format!("machine {id}"), true, 0, program);
-        locked(&self.machines).insert(id.clone(), Vm { node, state: MachineState::Running });
-        let (cloud, name) = (Arc::downgrade(self), id);
-        self.world.when_dead(
-            node,
-            Arc::new(move |world: &Arc<World>| {
-                let Some(cloud) = cloud.upgrade() else { return };
-                if world.draw_us(0, 2) == 0 {
-                    world.note("reboot", &name);
-                    let pause = world.draw_us(REBOOT_US.0, REBOOT_US.1);
-                    let (cloud, name) = (Arc::downgrade(&cloud), name.clone());
-                    world.after(pause, move |world| {
-                        let there = cloud.upgrade().is_some_and(|c| locked(&c.machines).contains_key(&name));
-                        if there {
-                            world.start(node);
-                        }
-                    });
-                } else {
-                    world.note("machine lost", &name);
-                    cloud.exited(&name, "it was preempted");
+        })
+    }
+
+    /// The process of a machine has died: it boots again, or is lost.
+    fn died(self: &Arc<Self>, id: &str, node: NodeId) {
+        let world = &self.sky.world;
+        self.harm(id);
+        if world.draw_us(0, 2) == 0 {
+            world.note("machine reboots", id);
+            let pause = world.draw_us(REBOOT_US.0, REBOOT_US.1);
+            let (cloud, id) = (Arc::downgrade(self), id.to_owned());
+            world.after(pause, move |world| {
+                if cloud.upgrade().is_some_and(|cloud| cloud.is_running(&id)) {
+                    world.start(node);
                 }
-            }),
-        );
-        let boot = self.world.draw_us(BOOT_US.0, BOOT_US.1);
-        self.world.after(boot, move |world| world.start(node));
+            });
+        } else {
+            world.note("machine lost", id);
+            self.exited(id, "it was preempted");
+        }
     }
 
     fn exited(&self, id: &str, why: &str) {
@@ -141,28 +236,37 @@ impl Cloud {
         self.changed.notify_one();
     }
 
-    fn trouble(&self) -> Option<ProviderError> {
-        self.world.fault(FAULTY).then(|| {
-            self.world.note("provider fails", &self.cell);
-            ProviderError::Failed("internal error".into())
-        })
-    }
-
     /// Something that happens at the provider after a hop, and is answered after another.
     fn remote<T: Send + 'static>(
         &self,
-        act: impl FnOnce(&Arc<World>) -> T + Send + 'static,
+        act: impl FnOnce(&Arc<World>) -> Result<T, ProviderError> + Send + 'static,
     ) -> BoxFuture<'static, Result<T, ProviderError>> {
-        if let Some(trouble) = self.trouble() {
-            return Box::pin(async move { Err(trouble) });
+        let world = &self.sky.world;
+        let failed = || Err(ProviderError::Failed("internal error".into()));
+        let (mut there, back) = (world.draw_us(HOP_US.0, HOP_US.1), world.draw_us(HOP_US.0, HOP_US.1));
+        let mut unheard = false;
+        if world.fault(world.weather().provider) {
+            match world.draw_us(0, 3) {
+                0 => {
+                    world.note("provider fails", &self.cell);
+                    return Box::pin(async move { failed() });
+                }
+                1 => {
+                    world.note("provider unheard", &self.cell);
+                    unheard = true;
+                }
+                _ => {
+                    world.note("provider slow", &self.cell);
+                    there = world.draw_us(SLOW_US.0, SLOW_US.1);
+                }
+            }
         }
         let (answer, answered) = tokio::sync::oneshot::channel();
-        let (there, back) = (self.world.draw_us(HOP_US.0, HOP_US.1), self.world.draw_us(HOP_US.0, HOP_US.1));
-        self.world.after(there, move |world| {
+        world.after(there, move |world| {
             let done = act(world);
-            world.after(back, move |_| drop(answer.send(done)));
+            world.after(back, move |_| drop(answer.send(if unheard { failed() } else { done })));
         });
-        Box::pin(async move { answered.await.map_err(|_| ProviderError::Failed("no answer".into())) })
+        Box::pin(async move { answered.await.unwrap_or(Err(ProviderError::Failed("no answer".into()))) })
     }
 }
 
@@ -172,7 +276,14 @@ pub struct Provider(pub Arc<Cloud>);
 impl MachineProvider for Provider {
     fn create(&self, spec: MachineSpec) -> BoxFuture<'_, Result<(), ProviderError>> {
         let cloud = self.0.clone();
-        self.0.remote(move |_| cloud.make(&spec))
+        self.0.remote(move |world| {
+            if cloud.sold_out.load(Ordering::Relaxed) {
+                world.note("no machine left", &cloud.cell);
+                return Err(ProviderError::Exhausted("none left in this region".into()));
+            }
+            cloud.make(&spec);
+            Ok(())
+        })
     }
 
     fn delete(&self, id: &str) -> BoxFuture<'_, Result<(), ProviderError>> {
@@ -182,13 +293,14 @@ impl MachineProvider for Provider {
             if let Some(vm) = vm {
                 world.kill(vm.node);
             }
+            Ok(())
         })
     }
 
     fn list(&self) -> BoxFuture<'_, Result<BTreeMap<String, MachineState>, ProviderError>> {
         let cloud = self.0.clone();
         self.0.remote(move |_| {
-            locked(&cloud.machines).iter().map(|(id, vm)| (id.clone(), vm.state.clone())).collect()
+            Ok(locked(&cloud.machines).iter().map(|(id, vm)| (id.clone(), vm.state.clone())).collect())
         })
     }
 
@@ -196,127 +308,4 @@ impl MachineProvider for Provider {
         let changed = self.0.changed.clone();
         Box::pin(async move { changed.notified().await })
     }
-}
-
-/// A network in which the start gate always says go, without being asked.
-struct GateSkipped(Arc<dyn Net>);
-
-impl Net for GateSkipped {
-    fn call(&self, to: &str, request: Request<Body>) -> BoxFuture<'static, Result<Response<Body>, NetError>> {
-        if request.uri().path() == START {
-            let go = serde_json::to_vec(&StartAnswer::Go).unwrap_or_default();
-            return Box::pin(async move { Ok(Response::new(Body::from(go))) });
-        }
-        self.0.call(to, request)
-    }
-
-    fn serve(&self, at: &str, router: Router) -> BoxFuture<'static, std::io::Result<()>> {
-        self.0.serve(at, router)
-    }
-}
-
-/// A pod whose start is noted where no process of ours can forget it.
-struct Watched {
-    fake: Arc<Fake>,
-    starts: Arc<Starts>,
-    who: String,
-}
-
-impl PodRuntime for Watched {
-    fn capabilities(&self) -> BTreeMap<String, String> {
-        self.fake.capabilities()
-    }
-    fn prepare(&self, order: Arc<Order>) -> BoxFuture<'_, Prepared> {
-        self.fake.prepare(order)
-    }
-    fn go(&self) -> BoxFuture<'_, ()> {
-        if let Some(order) = &self.fake.state().order {
-            self.starts.note(order, &self.who);
-        }
-        self.fake.go()
-    }
-    fn seen(&self) -> Seen {
-        self.fake.seen()
-    }
-    fn changed(&self, seen: u64) -> BoxFuture<'_, ()> {
-        self.fake.changed(seen)
-    }
-    fn log(&self, container: &str, offset: u64) -> LogChunk {
-        self.fake.log(container, offset)
-    }
-    fn log_grown<'a>(&'a self, container: &'a str, offset: u64) -> BoxFuture<'a, ()> {
-        self.fake.log_grown(container, offset)
-    }
-    fn lease(&self, until: Mono) {
-        self.fake.lease(until);
-    }
-    fn annotate(&self, annotations: &BTreeMap<String, String>) {
-        self.fake.annotate(annotations);
-    }
-    fn stop(&self, grace_ms: u64) -> BoxFuture<'_, ()> {
-        self.fake.stop(grace_ms)
-    }
-    fn remove(&self) -> BoxFuture<'_, ()> {
-        self.fake.remove()
-    }
-}
-
-/// Plays the containers of a pod: they are prepared, they run for a while, they end, sometimes badly.
-async fn play(host: Host, fake: &Fake) {
-    let draw = |below: u128| host.id() % below.max(1);
-    fake.until(|state| state.order.is_some()).await;
-    let Some(order) = fake.state().order.clone() else { return };
-    host.clock.sleep(Duration::from_millis(10 + draw(300) as u64)).await;
-    fake.show(status(&order, &json!({"waiting": {"reason": "PodInitializing"}}), "Pending"));
-    fake.prepare_ends(Prepared::Ready);
-    fake.until(|state| state.goes > 0 || !state.stops.is_empty()).await;
-    let started = fake.state().goes > 0;
-    let mut code = 137;
-    if started {
-        fake.show(status(&order, &json!({"running": {"startedAt": now(&host)}}), "Running"));
-        let work = host.clock.sleep(Duration::from_millis(50 + draw(6000) as u64));
-        let told = race(fake.until(|state| !state.stops.is_empty()), starve(&host, fake));
-        if let base::host::Either::Left(()) = race(work, told).await {
-            code = i32::from(draw(8) == 0);
-        }
-    }
-    let containers = order.pod.spec.iter().flat_map(|spec| &spec.containers);
-    for container in containers {
-        fake.say(&container.name, b"2030-01-01T00:00:00Z stdout F hello\n", true);
-    }
-    let message = json!([{"key": "StartedAt", "value": now(&host), "type": 3}]).to_string();
-    let reason = if code == 0 { "Completed" } else { "Error" };
-    let ended = json!({"terminated": {
-        "exitCode": code, "reason": reason, "startedAt": now(&host), "finishedAt": now(&host), "message": message,
-    }});
-    fake.show(status(&order, &ended, if code == 0 { "Succeeded" } else { "Failed" }));
-}
-
-/// Completes at the end of the pod's lease, if it has one: as its supervisor would end it.
-async fn starve(host: &Host, fake: &Fake) {
-    loop {
-        let leased = fake.state().leased;
-        let Some(until) = leased else { return std::future::pending().await };
-        let left = until.since(host.clock.mono());
-        if left.is_zero() {
-            return;
-        }
-        host.clock.sleep(left).await;
-    }
-}
-
-fn now(host: &Host) -> String {
-    apimachinery::time::Micros(host.clock.utc().0).rfc3339()
-}
-
-/// A status in which all containers are in `state`.
-fn status(order: &Order, state: &Value, phase: &str) -> PodStatus {
-    let containers = order.pod.spec.iter().flat_map(|spec| &spec.containers).map(|container| {
-        json!({
-            "name": container.name, "image": container.image, "imageID": "sha256:1", "ready": phase == "Running",
-            "restartCount": 0, "state": state,
-        })
-    });
-    let status = json!({"phase": phase, "containerStatuses": containers.collect::<Vec<_>>(), "startTime": "2030-01-01T00:00:00Z"});
-    serde_json::from_value(status).unwrap_or_default()
 }

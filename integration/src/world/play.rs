@@ -1,61 +1,41 @@
-//! One run of the world from one seed: two tenants submit and cancel while everything fails, then there is peace, and
-//! everything that was accepted must come to its end.
-//!
-//! Two checkers look at what cannot lie: the store's log (a run ends, and ends once) and the machines themselves (user
-//! code of one Try starts at most once).
+//! One run of the world from one seed: tenants submit, cancel, delete and watch while everything fails, then there is
+//! peace, and everything that was accepted must come to its end.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use axum::body::Body;
 use base::host::{BoxFuture, Host};
 use cell::logs::memory::Memory as Logs;
-use futures_util::FutureExt;
-use http::{Method, Request, StatusCode};
-use http_body_util::BodyExt;
-use serde_json::{Value, json};
-use store::backend::{Backend, ChangeKind, Revision, Store};
 use store::memory::Memory;
-use store::object;
 use store::tenant::TenantStore;
 use store::vault::Vault;
 use tekton::engine::decide::Installation;
-use tenancy::access::{Caller, Role};
 use tenancy::id::{CellId, TenantId};
 use tenancy::peer::{Peer, Peers};
 use tenancy::token::KeySet;
 
-use super::cloud::{Cloud, Provider, Starts};
-use super::remote::Remote;
-use super::{World, locked};
+use super::cloud::{Cloud, Provider, Sky};
+use super::ledger::Ledger;
+use super::puppet::Starts;
+use super::remote::Far;
+use super::users::{AUDIENCE, Book, Common, GATEWAY, Plan, Tenant, User};
+use super::verdict::Case;
+use super::watchers::Watcher;
+use super::weather::{self, CellSite, Sites, Weather};
+use super::{HUB, NodeId, Place, World, locked};
 
-const CELLS: [(&str, &str); 2] = [("us-central1", "us-central1"), ("europe-west1", "europe-west1")];
-const TENANTS: [&str; 2] = ["acme", "globex"];
-const GATEWAY: &str = "gateway";
-const AUDIENCE: &str = "world";
-const KINDS: [&str; 2] = ["taskruns", "pipelineruns"];
-/// Runs of each tenant.
-const RUNS: usize = 4;
-/// Faults happen until then, µs; the submits come in the first part of it.
-const FAULTS_US: u64 = 30_000_000;
-const SUBMITS_US: u128 = 20_000_000;
-/// And by then everything has ended, µs.
-const END_US: u64 = 900_000_000;
-const TOKEN_S: i64 = 86_400;
-const CLOCK_SKEW_US: u64 = 400_000;
+pub use super::plants::Plant;
 
-/// A mistake that is made on purpose, to see that it is found.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Plant {
-    /// None.
-    Nothing,
-    /// Agents start without asking at the start gate.
-    GateSkipped,
-    /// Now and then a transaction is done without the Due row in it.
-    DueDropped,
-}
+const REGIONS: [&str; 3] = ["us-central1", "europe-west1", "asia-east1"];
+const TENANTS: [&str; 3] = ["acme", "globex", "initech"];
+/// By then everything has ended, µs.
+const END_US: u64 = 1_500_000_000;
+/// How often it is asked whether everything has ended, µs.
+const LOOK_US: u64 = 100_000;
+/// So long after peace, and after its attempt, a machine may still be there, µs.
+const OUTLIVES_US: u64 = 150_000_000;
 
 /// What came of a seed.
 pub struct Outcome {
@@ -73,80 +53,292 @@ pub struct Outcome {
     pub starts: u64,
 }
 
-/// What users know: the runs whose acceptance they were told of.
-#[derive(Default)]
-struct Book {
-    accepted: Mutex<BTreeSet<(String, &'static str, String)>>,
-    refused: Mutex<Vec<String>>,
-    submitted: Mutex<usize>,
+/// How large the world of a seed is.
+struct Shape {
+    cells: usize,
+    replicas: usize,
+    gateways: usize,
+    tenants: Vec<Tenant>,
+    runs: usize,
+    room: usize,
+    /// Faults happen until then, µs.
+    faults_us: u64,
+    /// How long something large may be broken, µs.
+    long_us: u64,
+    pace: cell::Pace,
+    /// Some runs may be run again after a loss.
+    reruns: bool,
+}
+
+impl Shape {
+    fn draw(world: &World) -> Self {
+        let below = |count: u64| usize::try_from(world.draw_us(0, count)).unwrap_or(0);
+        let cells = 1 + below(3);
+        let home = REGIONS[below(cells as u64)].to_owned();
+        let pinned = below(3);
+        let tenants = TENANTS[..1 + below(3)].iter().enumerate().map(|(n, id)| Tenant {
+            id,
+            residency: if n == pinned { vec![home.clone()] } else { Vec::new() },
+        });
+        let long = below(12) == 0;
+        Self {
+            cells,
+            replicas: 1 + below(2),
+            gateways: 1 + below(2),
+            tenants: tenants.collect(),
+            runs: 1 + below(3),
+            room: 1 + below(4),
+            faults_us: if long { 200_000_000 } else { world.draw_us(8_000_000, 40_000_000) },
+            long_us: if long { 180_000_000 } else { 30_000_000 },
+            pace: cell::Pace {
+                heartbeat: Duration::from_secs(if below(2) == 0 { 2 } else { 5 }),
+                forgotten: Duration::from_secs([12, 60, 600][below(3)]),
+            },
+            reruns: below(2) == 0,
+        }
+    }
 }
 
 /// Plays a seed.
 pub fn play(seed: u64, plant: Plant, tells: bool) -> Outcome {
     let world = World::new(seed, tells);
-    let nobody: super::Program = Arc::new(|_| Box::pin(std::future::ready(())));
-    let clock = world.host(world.node("store", false, 0, nobody)).clock;
-    let memory = Memory::new(clock);
-    let forgets = (plant == Plant::DueDropped).then_some(12);
-    let store: Store = Remote::new(world.clone(), memory.clone(), forgets);
+    let shape = Shape::draw(&world);
+    let nobody: super::Program = Arc::new(|_, _| Box::pin(std::future::ready(())));
+    let clock = world.host(world.node("store", HUB, false, nobody)).clock;
+    let (memory, ledger) = (Memory::new(clock), Ledger::new());
+    let far = Far { world: world.clone(), memory: memory.clone(), ledger: ledger.clone(), plant };
     let starts = Arc::new(Starts::default());
-    let book = Arc::new(Book::default());
+    let sky = Sky { world: world.clone(), ledger: ledger.clone(), starts: starts.clone(), plant };
     let keys = KeySet::new([7; 32]);
-    for (cell, region) in CELLS {
-        let cloud = Cloud::new(&world, cell, starts.clone(), plant == Plant::GateSkipped);
-        let program = cell_program(cell, region, &store, &cloud);
-        let skew = i64::try_from(world.draw_us(0, 2 * CLOCK_SKEW_US)).unwrap_or(0) - CLOCK_SKEW_US as i64;
-        world.start(world.node(&format!("cell {cell}"), true, skew, program));
+    let sites: Vec<CellSite> = (0..shape.cells).map(|n| site(&sky, &far, &shape, n)).collect();
+    let gateways: Vec<NodeId> = (0..shape.gateways).map(|n| gateway(&far, &keys, n, &sites)).collect();
+    for node in sites.iter().flat_map(|site| &site.replicas).chain(&gateways) {
+        weather::wind(&world, *node);
+        world.start(*node);
     }
-    world.start(world.node(GATEWAY, true, 0, gateway_program(&store, &keys)));
-    for tenant in TENANTS {
-        let program = user_program(tenant, &memory, &keys, &book);
-        world.start(world.node(&format!("user of {tenant}"), false, 0, program));
-    }
-    world.set_faults(true);
-    let mut ends = Ends::default();
-    let look = |ends: &mut Ends| {
-        ends.look(&memory);
-        ends.failure.is_some()
-    };
-    world.run(FAULTS_US, || look(&mut ends));
+    let (book, watchers) = people(&world, &far, &shape, &keys);
+    world.set_weather(Weather::draw(&world));
+    let clouds: Vec<Arc<Cloud>> = sites.iter().map(|site| site.cloud.clone()).collect();
+    let drains: Vec<_> = sites.iter().map(|site| site.drain.clone()).collect();
+    let replicas: Vec<NodeId> = sites.iter().flat_map(|site| site.replicas.clone()).collect();
+    let (until_us, long_us) = (shape.faults_us, shape.long_us);
+    let jump_us = if shape.reruns { weather::STEP_US } else { weather::JUMP_MAX_US };
+    weather::begin(&world, Sites { cells: sites, gateways, until_us, long_us, jump_us });
+    world.run(shape.faults_us, || false);
     world.note("peace", "");
-    world.set_faults(false);
-    let quiet = world.run(END_US, || {
-        look(&mut ends)
-            || (*locked(&book.submitted) == TENANTS.len() * RUNS && ends.all_ended(&locked(&book.accepted)))
-    });
-    ends.look(&memory);
-    let accepted = locked(&book.accepted).clone();
-    let (started, twice) = starts.result();
-    let refused = locked(&book.refused).first().cloned();
-    let unfinished = || {
-        let missing: Vec<_> =
-            accepted.iter().filter(|run| !ends.ended(run)).map(|run| run.2.clone()).collect();
-        format!("never ended: {}", missing.join(", "))
+    world.heal();
+    clouds.iter().for_each(|cloud| cloud.set_sold_out(false));
+    drains.iter().for_each(|drain| drain(false));
+    replicas.iter().for_each(|replica| world.start(*replica));
+    let mut end = End {
+        world: &world,
+        ledger: &ledger,
+        book: &book,
+        clouds: &clouds,
+        watchers: &watchers,
+        peace_us: world.now_us(),
+        looked_us: 0,
     };
-    let failure = (ends.failure.clone())
-        .or_else(|| twice.first().cloned())
-        .or(refused)
-        .or_else(|| (!quiet).then(unfinished));
+    let quiet = world.run(END_US, || end.is_quiet(shape.tenants.len() * shape.runs));
+    end.judge(quiet);
     let outcome = Outcome {
-        failure,
+        failure: world.failure(),
         hash: world.hash(),
         story: world.story(),
         counts: world.counts(),
-        accepted: accepted.len(),
-        starts: started,
+        accepted: book.wishes().iter().filter(|wish| wish.accepted).count(),
+        starts: starts.count(),
     };
     world.close();
     outcome
 }
 
-fn cell_program(cell: &str, region: &str, store: &Store, cloud: &Arc<Cloud>) -> super::Program {
-    let config = cell::Config {
-        cell: cell.to_owned(),
+/// The users and watchers of the tenants.
+fn people(
+    world: &Arc<World>,
+    far: &Far,
+    shape: &Shape,
+    keys: &KeySet,
+) -> (Arc<Book>, Vec<Arc<Watcher>>) {
+    let common = Common {
+        world: world.clone(),
+        ledger: far.ledger.clone(),
+        book: Arc::default(),
+        keys: keys.clone(),
+        regions: REGIONS[..shape.cells].iter().map(|region| (*region).to_owned()).collect(),
+        reruns: shape.reruns,
+    };
+    let plan = Plan { runs: shape.runs, submits_us: shape.faults_us.min(25_000_000) / 2 };
+    let (mut watchers, cells) = (Vec::new(), shape.cells);
+    for tenant in &shape.tenants {
+        let kinds = ["taskruns.tekton.dev", "pipelineruns.tekton.dev", "pods"];
+        let own = kinds.map(|kind| Watcher::new(world, &far.ledger, tenant.id, kind));
+        watchers.extend(own.iter().cloned());
+        let (far, of, common) = (far.clone(), tenant.clone(), common.clone());
+        let program: super::Program = Arc::new(move |host: Host, _| -> BoxFuture<'static, ()> {
+            let user = User::new(&host, &of, &common);
+            let (own, tenant, far) = (own.clone(), of.clone(), far.clone());
+            Box::pin(async move {
+                let Ok(id) = TenantId::parse(tenant.id) else { return };
+                // A tenant is there before its users are.
+                let store: store::backend::Store = far.memory.clone();
+                drop(store::tenant::found(&store, &host, &id, tenant.residency.clone()).await);
+                while far.ledger.facts().cells.len() < cells {
+                    host.clock.sleep(Duration::from_millis(100)).await;
+                }
+                let Some(user) = user else { return };
+                for watcher in own {
+                    let user = user.clone();
+                    host.spawn("watcher", async move { watcher.watch(user).await });
+                }
+                user.begin(plan);
+            })
+        });
+        world.start(world.node(&format!("user of {}", tenant.id), HUB, false, program));
+    }
+    (common.book, watchers)
+}
+
+struct End<'a> {
+    world: &'a Arc<World>,
+    ledger: &'a Arc<Ledger>,
+    book: &'a Book,
+    clouds: &'a [Arc<Cloud>],
+    watchers: &'a [Arc<Watcher>],
+    peace_us: u64,
+    looked_us: u64,
+}
+
+impl End<'_> {
+    fn regions() -> BTreeMap<String, String> {
+        REGIONS.iter().map(|region| ((*region).to_owned(), (*region).to_owned())).collect()
+    }
+
+    /// Nothing is left to be done.
+    fn is_quiet(&mut self, wishes: usize) -> bool {
+        let now = self.world.now_us();
+        if now < self.looked_us + LOOK_US {
+            return false;
+        }
+        self.looked_us = now;
+        self.outlives();
+        self.book.done(wishes)
+            && self.open().is_empty()
+            && self.clouds.iter().all(|cloud| cloud.machines().is_empty())
+            && self.ledger.facts().machines.is_empty()
+            && self.watchers.iter().all(|watcher| watcher.is_through())
+    }
+
+    fn open(&self) -> Vec<String> {
+        self.case(&self.ledger.facts(), &self.book.wishes(), |case| case.open())
+    }
+
+    fn case<T>(
+        &self,
+        facts: &super::ledger::Facts,
+        wishes: &[super::users::Wish],
+        ask: impl FnOnce(Case<'_>) -> T,
+    ) -> T {
+        let harmed = |id: &str| self.clouds.iter().any(|cloud| cloud.has_harmed(id));
+        let jumped = self.world.count("clock jumps back") + self.world.count("clock jumps ahead") > 0;
+        ask(Case { facts, wishes, regions: &Self::regions(), jumped, harmed: &harmed })
+    }
+
+    /// No machine outlives its attempt for long.
+    fn outlives(&self) {
+        let now = self.world.now_us();
+        let facts = self.ledger.facts();
+        for id in self.clouds.iter().flat_map(|cloud| cloud.machines()) {
+            let attempt = facts.attempts.values().find(|seen| seen.row.machine == id);
+            let over = attempt.and_then(|seen| seen.over_us);
+            if let Some(over) = over
+                && now > over.max(self.peace_us) + OUTLIVES_US
+            {
+                self.world.fail(|| format!("machine {id} outlives its attempt, which was over at {over}"));
+            }
+        }
+    }
+
+    fn judge(&self, quiet: bool) {
+        if self.world.failure().is_some() {
+            return;
+        }
+        let facts = self.ledger.facts();
+        let wishes = self.book.wishes();
+        if let Some(wrong) = self.case(&facts, &wishes, |case| case.wrong()) {
+            return self.world.fail(|| wrong);
+        }
+        if quiet {
+            return;
+        }
+        let open = self.case(&facts, &wishes, |case| case.open());
+        drop(facts);
+        self.world.fail(|| {
+            if !open.is_empty() {
+                return format!("never ended: {}", open.join(", "));
+            }
+            if let Some(watcher) = self.watchers.iter().find(|watcher| !watcher.is_through()) {
+                return watcher.missing();
+            }
+            let machines: Vec<_> = self.clouds.iter().flat_map(|cloud| cloud.machines()).collect();
+            let rows: Vec<_> = self.ledger.facts().machines.keys().cloned().collect();
+            format!("left behind: machines {}, rows {}", machines.join(" "), rows.join(" "))
+        });
+    }
+}
+
+fn site(sky: &Sky, far: &Far, shape: &Shape, n: usize) -> CellSite {
+    let region = REGIONS[n];
+    let place = Place::try_from(n + 1).unwrap_or(Place::MAX);
+    let cloud = Cloud::new(sky, region, place, shape.room);
+    let cells: Arc<Mutex<BTreeMap<NodeId, cell::Cell>>> = Arc::default();
+    // Logs are the region's: they outlive the process.
+    let sink = Arc::new(Logs::default());
+    let replicas = (0..shape.replicas).map(|replica| {
+        let (far, cloud, sink, cells) = (far.clone(), cloud.clone(), sink.clone(), cells.clone());
+        let (room, pace) = (shape.room, shape.pace);
+        let program: super::Program = Arc::new(move |host: Host, node: NodeId| -> BoxFuture<'static, ()> {
+            let (config, store) = (config(region, room, replica), far.of(node, host.clock.clone()));
+            let parts = cell::Parts {
+                host: host.clone(),
+                store,
+                provider: Arc::new(Provider(cloud.clone())),
+                sink: sink.clone(),
+                images: Arc::new(cell::images::Fixed::default()),
+                secrets: Arc::new(cell::secrets::InObject),
+                fetch: cell::fetch::nowhere(),
+                hubs: cell::resolve::hub::Hubs::default(),
+                engine: cell::Engine {
+                    taskrun: tekton::engine::taskrun::decide,
+                    pipelinerun: tekton::engine::pipelinerun::decide,
+                },
+                installation: installation(),
+            };
+            let cells = cells.clone();
+            Box::pin(async move {
+                let at = config.address.clone();
+                let (router, cell) = cell::Cell::start_at(config, parts, pace);
+                let old = locked(&cells).insert(node, cell);
+                drop(old);
+                drop(host.net.serve(&at, router).await);
+            })
+        });
+        sky.world.node(&format!("cell {region}/{replica}"), place, true, program)
+    });
+    let replicas = replicas.collect();
+    let drain = Arc::new(move |draining: bool| {
+        let all: Vec<cell::Cell> = locked(&cells).values().cloned().collect();
+        all.iter().for_each(|cell| cell.drain(draining));
+    });
+    CellSite { place, replicas, cloud, drain }
+}
+
+fn config(region: &str, room: usize, replica: usize) -> cell::Config {
+    cell::Config {
+        cell: region.to_owned(),
         region: region.to_owned(),
-        address: format!("local:{cell}"),
-        machines_max: 6,
+        address: format!("local:{region}"),
+        machines_max: room,
         arch: vec!["amd64".to_owned()],
         machine_key: [9; 32],
         replica: "1".to_owned(),
@@ -154,32 +346,7 @@ fn cell_program(cell: &str, region: &str, store: &Store, cloud: &Arc<Cloud>) -> 
         peers: peers(&format!("cell/{cell}")),
         data: PathBuf::from("/nonexistent"),
         sleep_after: None,
-    };
-    // Logs are the region's: they outlive the process.
-    let (store, cloud, sink) = (store.clone(), cloud.clone(), Arc::new(Logs::default()));
-    Arc::new(move |host: Host| -> BoxFuture<'static, ()> {
-        let parts = cell::Parts {
-            host: host.clone(),
-            store: store.clone(),
-            provider: Arc::new(Provider(cloud.clone())),
-            sink: sink.clone(),
-            images: Arc::new(cell::images::Fixed::default()),
-            secrets: Arc::new(cell::secrets::InObject),
-            fetch: cell::fetch::nowhere(),
-            hubs: cell::resolve::hub::Hubs::default(),
-            engine: cell::Engine {
-                taskrun: tekton::engine::taskrun::decide,
-                pipelinerun: tekton::engine::pipelinerun::decide,
-            },
-            installation: installation(),
-        };
-        let config = config.clone();
-        Box::pin(async move {
-            let at = config.address.clone();
-            let (router, _cell) = cell::Cell::start(config, parts);
-            drop(host.net.serve(&at, router).await);
-        })
-    })
+    }
 }
 
 /// Who gateway and cells are for each other; the same in every world.
@@ -189,16 +356,19 @@ fn peers(of: &str) -> Peers {
         n += 1;
         [n; 32]
     };
-    let cells = CELLS.iter().map(|(cell, _)| CellId::parse(cell).expect("cells of the world have names"));
+    let cells = REGIONS.iter().map(|cell| CellId::parse(cell).expect("cells of the world have names"));
     let mut all = tenancy::peer::found(cells, random).expect("any 32 bytes are a key");
     let of = Peer::try_from(of.to_owned()).expect("a peer of the world");
     all.remove(&of).expect("a peer of the world")
 }
 
-fn gateway_program(store: &Store, keys: &KeySet) -> super::Program {
-    let (store, keys) = (store.clone(), keys.clone());
-    Arc::new(move |host: Host| -> BoxFuture<'static, ()> {
-        let (counted, commits) = store::counted::Counted::new(store.clone());
+/// A gateway is somewhere: in the region of a cell, or at the hub.
+fn gateway(far: &Far, keys: &KeySet, n: usize, sites: &[CellSite]) -> NodeId {
+    let place = if n == 0 { HUB } else { sites[0].place };
+    let (far, keys, world) = (far.clone(), keys.clone(), far.world.clone());
+    let program: super::Program = Arc::new(move |host: Host, node: NodeId| -> BoxFuture<'static, ()> {
+        let store = far.of(node, host.clock.clone());
+        let (counted, commits) = store::counted::Counted::new(store);
         let app = gateway::App::new(gateway::Parts {
             host: host.clone(),
             admin: store::tenant::admin::AdminStore::new(counted.clone(), host.clone()),
@@ -213,190 +383,8 @@ fn gateway_program(store: &Store, keys: &KeySet) -> super::Program {
         });
         app.cells.forward();
         Box::pin(async move { drop(host.net.serve(GATEWAY, gateway::router(app)).await) })
-    })
-}
-
-fn user_program(tenant: &str, memory: &Arc<Memory>, keys: &KeySet, book: &Arc<Book>) -> super::Program {
-    let (tenant, memory, keys, book) = (tenant.to_owned(), memory.clone(), keys.clone(), book.clone());
-    Arc::new(move |host: Host| -> BoxFuture<'static, ()> {
-        let (tenant, memory, keys, book) = (tenant.clone(), memory.clone(), keys.clone(), book.clone());
-        Box::pin(async move {
-            let Ok(id) = TenantId::parse(&tenant) else { return };
-            let store: Store = memory;
-            drop(store::tenant::found(&store, &host, &id, Vec::new()).await);
-            let caller = Caller { tenant: id, user: "user".into(), groups: Vec::new(), role: Role::Admin };
-            let now_us = host.clock.utc().0;
-            let token = keys.issue(&caller, AUDIENCE, now_us, TOKEN_S).unwrap_or_default();
-            // Cells have said what they are by then.
-            host.clock.sleep(Duration::from_secs(1)).await;
-            for n in 0..RUNS {
-                let user = User {
-                    host: host.clone(),
-                    tenant: tenant.clone(),
-                    token: token.clone(),
-                    book: book.clone(),
-                };
-                host.spawn("submit", async move { user.submit(n).await });
-            }
-        })
-    })
-}
-
-struct User {
-    host: Host,
-    tenant: String,
-    token: String,
-    book: Arc<Book>,
-}
-
-impl User {
-    fn draw(&self, below: u128) -> u64 {
-        u64::try_from(self.host.id() % below).unwrap_or(0)
-    }
-
-    async fn submit(self, n: usize) {
-        self.host.clock.sleep(Duration::from_micros(self.draw(SUBMITS_US))).await;
-        let (plural, run) = if self.draw(3) == 0 { self.pipelinerun(n) } else { self.taskrun(n) };
-        let name = run["metadata"]["name"].as_str().unwrap_or_default().to_owned();
-        let path = format!("/apis/tekton.dev/v1/namespaces/default/{plural}");
-        loop {
-            match self.ask(Method::POST, &path, "application/json", &run).await {
-                // That it is there already is the answer to a question whose first answer was lost.
-                Some((StatusCode::CREATED | StatusCode::CONFLICT, _)) => break,
-                Some((status, body))
-                    if status.is_client_error() && status != StatusCode::TOO_MANY_REQUESTS =>
-                {
-                    locked(&self.book.refused).push(format!("{name} was refused: {status} {body}"));
-                    break;
-                }
-                _ => self.host.clock.sleep(Duration::from_millis(500)).await,
-            }
-        }
-        locked(&self.book.accepted).insert((self.tenant.clone(), plural, name.clone()));
-        *locked(&self.book.submitted) += 1;
-        if self.draw(4) == 0 {
-            self.host.clock.sleep(Duration::from_micros(self.draw(8_000_000))).await;
-            let word = if plural == "taskruns" { "TaskRunCancelled" } else { "Cancelled" };
-            let patch = json!({"spec": {"status": word}});
-            for _ in 0..5 {
-                let answer = self
-                    .ask(Method::PATCH, &format!("{path}/{name}"), "application/merge-patch+json", &patch)
-                    .await;
-                if answer.is_some_and(|(status, _)| !status.is_server_error()) {
-                    return;
-                }
-                self.host.clock.sleep(Duration::from_millis(500)).await;
-            }
-        }
-    }
-
-    async fn ask(
-        &self,
-        method: Method,
-        path: &str,
-        kind: &str,
-        body: &Value,
-    ) -> Option<(StatusCode, String)> {
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header("authorization", format!("Bearer {}", self.token))
-            .header("content-type", kind)
-            .body(Body::from(body.to_string()))
-            .ok()?;
-        let response = self.host.within(Duration::from_secs(20), self.host.net.call(GATEWAY, request)).await;
-        let response = response.ok()?.ok()?;
-        let status = response.status();
-        let body = response.into_body().collect().await.ok()?.to_bytes();
-        Some((status, String::from_utf8_lossy(&body).into_owned()))
-    }
-
-    fn metadata(&self, name: String) -> Value {
-        let region = ["us-central1", "europe-west1", ""][usize::try_from(self.draw(3)).unwrap_or(0)];
-        let mut metadata = json!({"name": name});
-        if !region.is_empty() {
-            metadata["annotations"] = json!({"cella.dev/regions": region});
-        }
-        metadata
-    }
-
-    fn taskrun(&self, n: usize) -> (&'static str, Value) {
-        let retries = self.draw(3);
-        let spec = json!({"retries": retries, "taskSpec": {"steps": [{"name": "a", "image": "busybox", "script": "true"}]}});
-        let metadata = self.metadata(format!("task-{n}"));
-        (
-            "taskruns",
-            json!({"apiVersion": "tekton.dev/v1", "kind": "TaskRun", "metadata": metadata, "spec": spec}),
-        )
-    }
-
-    fn pipelinerun(&self, n: usize) -> (&'static str, Value) {
-        let task = |name: &str, after: &[&str]| json!({"name": name, "runAfter": after, "taskSpec": {"steps": [{"name": "a", "image": "busybox", "script": "true"}]}});
-        let tasks = [task("one", &[]), task("two", &["one"]), task("three", &["one"])];
-        let metadata = self.metadata(format!("pipe-{n}"));
-        let spec = json!({"pipelineSpec": {"tasks": tasks}});
-        (
-            "pipelineruns",
-            json!({"apiVersion": "tekton.dev/v1", "kind": "PipelineRun", "metadata": metadata, "spec": spec}),
-        )
-    }
-}
-
-/// How each run ended, from the store's own log.
-#[derive(Default)]
-struct Ends {
-    seen: BTreeMap<String, Revision>,
-    /// Uid and outcome, by scope and name.
-    ends: BTreeMap<(String, String), (String, String)>,
-    failure: Option<String>,
-}
-
-impl Ends {
-    /// Reads what has been committed since the last look.
-    fn look(&mut self, memory: &Arc<Memory>) {
-        for tenant in TENANTS {
-            for kind in KINDS {
-                let scope = object::scope(tenant, &format!("{kind}.tekton.dev"));
-                let after = self.seen.get(&scope).copied().unwrap_or_default();
-                let Some(Ok(changes)) = memory.changes(&scope, after, 10_000).now_or_never() else {
-                    continue;
-                };
-                for change in changes.changes {
-                    if change.kind != ChangeKind::Deleted
-                        && let Ok(run) = object::to_value(&change.body, change.revision)
-                    {
-                        self.version(&scope, &change.key, &run);
-                    }
-                }
-                self.seen.insert(scope, changes.progress);
-            }
-        }
-    }
-
-    fn version(&mut self, scope: &str, key: &str, run: &Value) {
-        let conditions = run["status"]["conditions"].as_array().into_iter().flatten();
-        let Some(succeeded) = conditions.clone().find(|c| c["type"] == "Succeeded") else { return };
-        let uid = run["metadata"]["uid"].as_str().unwrap_or_default().to_owned();
-        let outcome = format!("{} {}", succeeded["status"], succeeded["reason"]);
-        let place = (scope.to_owned(), key.to_owned());
-        match self.ends.get(&place) {
-            Some((ended, first)) if *ended == uid && *first != outcome => {
-                self.failure.get_or_insert(format!("{key} ended twice: {first}, then {outcome}"));
-            }
-            Some(_) => {}
-            None if succeeded["status"] == "Unknown" => {}
-            None => drop(self.ends.insert(place, (uid, outcome))),
-        }
-    }
-
-    fn ended(&self, (tenant, plural, name): &(String, &'static str, String)) -> bool {
-        let scope = object::scope(tenant, &format!("{plural}.tekton.dev"));
-        self.ends.contains_key(&(scope, format!("default/{name}")))
-    }
-
-    fn all_ended(&self, runs: &BTreeSet<(String, &'static str, String)>) -> bool {
-        runs.iter().all(|run| self.ended(run))
-    }
+    });
+    world.node(&format!("gateway {n}"), place, true, program)
 }
 
 fn installation() -> Installation {

@@ -1,81 +1,147 @@
-//! The store as a process sees it: far away, sometimes not there, and sometimes silent about what it has done.
+//! The store as a process sees it: far away, sometimes not there, sometimes slow, and sometimes silent about what it
+//! has done.
 
 use std::sync::Arc;
 
-use base::host::BoxFuture;
+use base::host::{BoxFuture, Clock, race};
 use futures_util::FutureExt;
 use store::backend::{
-    At, Backend, Bell, Changes, Committed, Op, Pre, Read, ReadError, RequestId, Revision, Settled, Snapshot,
+    At, Backend, Bell, Changes, Committed, Read, ReadError, RequestId, Revision, Settled, Snapshot, Store,
     Table, Txn, TxnError,
 };
 use store::memory::Memory;
 use tokio::sync::oneshot;
 
-use super::World;
+use super::ledger::Ledger;
+use super::plants::Plant;
+use super::{NodeId, World};
 
-/// One write in so many meets a fault, and one read.
-const FAULTY_WRITE: u32 = 20;
-const FAULTY_READ: u32 = 150;
 const HOP_US: (u64, u64) = (30, 600);
+/// A slow one takes so long; few of them take the whole of it.
+const SLOW_US: (u64, u64) = (5_000, 6_000_000);
 /// A commit that nobody heard of may come so late, µs.
 const LATE_MAX_US: u64 = 10_000_000;
+/// Who asks a store that cannot be reached gives up after this, µs.
+const GIVE_UP_US: (u64, u64) = (100_000, 3_000_000);
 
-/// The one store of the world, behind its network.
-pub struct Remote {
-    world: Arc<World>,
-    inner: Arc<Memory>,
-    /// A mistake that is made on purpose: one Due row in so many is dropped from the transaction that puts it.
-    forgets_due: Option<u32>,
+/// The one store of the world.
+#[derive(Clone)]
+pub struct Far {
+    /// The world.
+    pub world: Arc<World>,
+    /// The store.
+    pub memory: Arc<Memory>,
+    /// Everything that is committed.
+    pub ledger: Arc<Ledger>,
+    /// The mistake that is made on purpose.
+    pub plant: Plant,
+}
+
+impl Far {
+    /// The store as the process `node` sees it.
+    pub fn of(&self, node: NodeId, clock: Arc<dyn Clock>) -> Store {
+        Arc::new(Remote { far: self.clone(), node, clock })
+    }
+
+    fn commit(&self, world: &World, txn: Txn) -> Result<Committed, TxnError> {
+        let done = now(self.memory.txn(txn.clone()), Err(TxnError::Unknown));
+        if let Ok(done) = &done {
+            self.ledger.committed(world, &txn, done);
+        }
+        done
+    }
+}
+
+struct Remote {
+    far: Far,
+    node: NodeId,
+    clock: Arc<dyn Clock>,
 }
 
 impl Remote {
-    /// The store `inner`, from afar.
-    pub fn new(world: Arc<World>, inner: Arc<Memory>, forgets_due: Option<u32>) -> Arc<Self> {
-        Arc::new(Self { world, inner, forgets_due })
+    fn world(&self) -> &Arc<World> {
+        &self.far.world
     }
 
     fn hop_us(&self) -> u64 {
-        self.world.draw_us(HOP_US.0, HOP_US.1)
+        let world = self.world();
+        if !world.fault(world.weather().slow) {
+            return world.draw_us(HOP_US.0, HOP_US.1);
+        }
+        world.note("store slow", "");
+        // Heavy-tailed: every doubling is as likely as the one before.
+        let most = SLOW_US.0 << world.draw_us(1, 11);
+        world.draw_us(SLOW_US.0, most.min(SLOW_US.1))
     }
 
-    /// Does something at the store, after a hop, whether or not who asked still lives.
+    /// Does something at the store, after a hop, whether or not who asked still lives. `None`: no answer comes.
     fn at_store<T, F>(&self, act: F) -> BoxFuture<'static, Option<T>>
     where
         T: Send + 'static,
-        F: FnOnce(Arc<Memory>) -> T + Send + 'static,
+        F: FnOnce(&Arc<World>, &Far) -> T + Send + 'static,
     {
         let (answer, answered) = oneshot::channel();
-        let (inner, there, back) = (self.inner.clone(), self.hop_us(), self.hop_us());
-        self.world.after(there, move |world| {
-            let done = act(inner);
-            world.after(back, move |_| drop(answer.send(done)));
+        let (far, there, back) = (self.far.clone(), self.hop_us(), self.hop_us());
+        let (node, give_up) = (self.node, self.world().draw_us(GIVE_UP_US.0, GIVE_UP_US.1));
+        self.world().after(there, move |world| {
+            if !world.reaches_store(node) {
+                return world.after(give_up, move |_| drop(answer.send(None)));
+            }
+            let done = act(world, &far);
+            world.after(back, move |world| {
+                if world.reaches_store(node) {
+                    drop(answer.send(Some(done)));
+                } else {
+                    world.after(give_up, move |_| drop(answer.send(None)));
+                }
+            });
         });
-        Box::pin(async move { answered.await.ok() })
+        Box::pin(async move { answered.await.ok().flatten() })
     }
 
     fn read<T, F>(&self, act: F) -> BoxFuture<'static, Result<T, ReadError>>
     where
         T: Send + 'static,
-        F: FnOnce(Arc<Memory>) -> Result<T, ReadError> + Send + 'static,
+        F: FnOnce(&Memory) -> Result<T, ReadError> + Send + 'static,
     {
         let away = || ReadError::Unavailable("the store is away".into());
-        if self.world.fault(FAULTY_READ) {
-            self.world.note("read refused", "");
+        let world = self.world();
+        if world.fault(world.weather().read) {
+            world.note("read refused", "");
             return Box::pin(async move { Err(away()) });
         }
-        let done = self.at_store(act);
+        let done = self.at_store(move |_, far| act(&far.memory));
         Box::pin(async move { done.await.unwrap_or_else(|| Err(away())) })
     }
 
-    fn forget(&self, txn: &mut Txn) {
-        let Some(one_in) = self.forgets_due else { return };
-        for op in &mut txn.ops {
-            if let Op::Put { key, .. } = op
-                && key.table == Table::Due
-                && self.world.fault(one_in)
-            {
-                self.world.note("due row forgotten", &key.key);
-                *op = Op::Check { key: key.clone(), pre: Pre::Any };
+    fn write(&self, txn: Txn) -> BoxFuture<'static, Result<Committed, TxnError>> {
+        let (world, name) = (self.world(), txn.name);
+        if !world.fault(world.weather().write) {
+            let done = self.at_store(move |world, far| far.commit(world, txn));
+            return Box::pin(async move { done.await.unwrap_or(Err(TxnError::Unknown)) });
+        }
+        match world.draw_us(0, 4) {
+            0 => {
+                world.note("commit unheard", name);
+                let done = self.at_store(move |world, far| far.commit(world, txn));
+                Box::pin(async move {
+                    done.await;
+                    Err(TxnError::Unknown)
+                })
+            }
+            1 => {
+                world.note("commit never", name);
+                Box::pin(async { Err(TxnError::Unknown) })
+            }
+            2 => {
+                world.note("commit late", name);
+                let (late, far) = (world.draw_us(0, LATE_MAX_US), self.far.clone());
+                world.after(late, move |world| drop(far.commit(world, txn)));
+                Box::pin(async { Err(TxnError::Unknown) })
+            }
+            _ => {
+                world.note("write refused", name);
+                Box::pin(async { Err(TxnError::Unavailable("the store is away".into())) })
             }
         }
     }
@@ -92,36 +158,10 @@ impl Backend for Remote {
     }
 
     fn txn(&self, mut txn: Txn) -> BoxFuture<'_, Result<Committed, TxnError>> {
-        self.forget(&mut txn);
-        let name = txn.name;
-        let act = move |store: Arc<Memory>| now(store.txn(txn), Err(TxnError::Unknown));
-        if self.world.fault(FAULTY_WRITE) {
-            match self.world.draw_us(0, 4) {
-                0 => {
-                    self.world.note("commit unheard", name);
-                    let done = self.at_store(act);
-                    return Box::pin(async move {
-                        done.await.map_or(Err(TxnError::Unknown), |_| Err(TxnError::Unknown))
-                    });
-                }
-                1 => {
-                    self.world.note("commit never", name);
-                    return Box::pin(async { Err(TxnError::Unknown) });
-                }
-                2 => {
-                    self.world.note("commit late", name);
-                    let (late, inner) = (self.world.draw_us(0, LATE_MAX_US), self.inner.clone());
-                    self.world.after(late, move |_| drop(act(inner)));
-                    return Box::pin(async { Err(TxnError::Unknown) });
-                }
-                _ => {
-                    self.world.note("write refused", name);
-                    return Box::pin(async { Err(TxnError::Unavailable("the store is away".into())) });
-                }
-            }
-        }
-        let done = self.at_store(act);
-        Box::pin(async move { done.await.unwrap_or(Err(TxnError::Unknown)) })
+        let (plant, world) = (self.far.plant, self.world().clone());
+        plant.sent(&world, &mut txn);
+        let done = self.write(txn);
+        Box::pin(async move { done.await.map_err(|error| plant.answered(&world, error)) })
     }
 
     fn settle(&self, id: RequestId) -> BoxFuture<'_, Result<Settled, ReadError>> {
@@ -134,12 +174,17 @@ impl Backend for Remote {
         after: Revision,
         limit: usize,
     ) -> BoxFuture<'_, Result<Changes, ReadError>> {
-        let scope = scope.to_owned();
-        self.read(move |store| now(store.changes(&scope, after, limit), Err(ReadError::Expired)))
+        let (scope, plant) = (scope.to_owned(), self.far.plant);
+        self.read(move |store| {
+            let mut changes = now(store.changes(&scope, after, limit), Err(ReadError::Expired))?;
+            plant.shown(&mut changes);
+            Ok(changes)
+        })
     }
 
     fn bell(&self, table: Table, partition: &str) -> Box<dyn Bell> {
-        self.inner.bell(table, partition)
+        let inner = self.far.memory.bell(table, partition);
+        Box::new(FarBell { inner, world: self.world().clone(), node: self.node, clock: self.clock.clone() })
     }
 
     fn trim(&self, micros: i64) -> BoxFuture<'_, Result<(), ReadError>> {
@@ -149,5 +194,35 @@ impl Backend for Remote {
     fn counter(&self, name: &str) -> BoxFuture<'_, Result<i64, ReadError>> {
         let name = name.to_owned();
         self.read(move |store| now(store.counter(&name), Err(ReadError::Expired)))
+    }
+}
+
+/// A bell that is heard a little later, or not at all, or for nothing.
+struct FarBell {
+    inner: Box<dyn Bell>,
+    world: Arc<World>,
+    node: NodeId,
+    clock: Arc<dyn Clock>,
+}
+
+impl Bell for FarBell {
+    fn rung(&mut self) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            loop {
+                let one_in = self.world.weather().bell;
+                if self.world.fault(one_in * 8) {
+                    self.world.note("bell for nothing", "");
+                    let wait = std::time::Duration::from_micros(self.world.draw_us(1000, 4_000_000));
+                    race(self.inner.rung(), self.clock.sleep(wait)).await;
+                    return;
+                }
+                self.inner.rung().await;
+                if !self.world.reaches_store(self.node) || self.world.fault(one_in) {
+                    self.world.note("bell unheard", "");
+                    continue;
+                }
+                return;
+            }
+        })
     }
 }

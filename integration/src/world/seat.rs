@@ -1,39 +1,21 @@
-//! A process's view of the world: clock, jobs, entropy and net.
+//! A process's view of the world: clock, jobs, entropy. Its net is in [`super::net`].
 
 use std::future::Future;
-use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::Router;
-use axum::body::Body;
-use base::host::{BoxFuture, Clock, Entropy, Host, Jobs, Mono, Net, NetError, Utc};
-use bytes::Bytes;
-use http::{Request, Response};
-use http_body_util::BodyExt;
+use base::host::{BoxFuture, Clock, Entropy, Host, Jobs, Mono, Utc};
 use rand::RngCore;
-use tokio::sync::oneshot;
 
 use super::{EPOCH_US, NodeId, What, World};
 
-/// A message takes so long, µs.
-const HOP_US: (u64, u64) = (50, 1500);
-/// One message in so many meets a fault.
-const FAULTY: u32 = 25;
-/// A late message takes up to this, µs.
-const LATE_MAX_US: u64 = 20_000_000;
-/// Who sent a message that is lost gives up after this, µs.
-const GIVE_UP_US: (u64, u64) = (2_000_000, 15_000_000);
-
-type Answer = Result<Response<Body>, NetError>;
-
 /// One life of one process.
-struct Seat {
-    world: Arc<World>,
-    node: NodeId,
-    life: u32,
+pub(super) struct Seat {
+    pub(super) world: Arc<World>,
+    pub(super) node: NodeId,
+    pub(super) life: u32,
 }
 
 impl World {
@@ -45,21 +27,33 @@ impl World {
     }
 }
 
+/// `micros` of true time on a clock that goes `rate_ppm` millionths too fast.
+fn shown(micros: u64, rate_ppm: i64) -> i64 {
+    let micros = i64::try_from(micros).unwrap_or(i64::MAX);
+    micros + micros / 1000 * rate_ppm / 1000
+}
+
 impl Clock for Seat {
     fn utc(&self) -> Utc {
         let state = self.world.state();
-        let skew = state.nodes.get(self.node).map_or(0, |node| node.skew_us);
-        Utc(EPOCH_US + i64::try_from(state.now_us).unwrap_or(i64::MAX) + skew)
+        let (skew, rate) = state.nodes.get(self.node).map_or((0, 0), |node| (node.skew_us, node.rate_ppm));
+        Utc(EPOCH_US + shown(state.now_us, rate) + skew)
     }
 
     fn mono(&self) -> Mono {
         let state = self.world.state();
-        Mono(state.now_us - state.nodes.get(self.node).map_or(0, |node| node.booted_us))
+        let (booted, rate) =
+            state.nodes.get(self.node).map_or((0, 0), |node| (node.booted_us, node.rate_ppm));
+        Mono(u64::try_from(shown(state.now_us.saturating_sub(booted), rate)).unwrap_or(0))
     }
 
     fn sleep(&self, time: Duration) -> BoxFuture<'static, ()> {
-        let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
-        let at_us = self.world.now_us().saturating_add(micros);
+        let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX / 4);
+        let rate = self.world.state().nodes.get(self.node).map_or(0, |node| node.rate_ppm);
+        // A clock that goes too fast has shown `time` a little earlier; never before it has shown all of it.
+        let true_us = u64::try_from(shown(micros.min(u64::MAX / 4), -rate)).unwrap_or(0);
+        let early = rate > 0;
+        let at_us = self.world.now_us().saturating_add(true_us + u64::from(early) + micros / 100_000 * u64::from(early));
         Box::pin(Sleep { world: self.world.clone(), at_us, key: None })
     }
 }
@@ -112,97 +106,5 @@ impl Entropy for Seat {
         if let Some(node) = self.world.state().nodes.get_mut(self.node) {
             node.entropy.fill_bytes(bytes);
         }
-    }
-}
-
-impl Net for Seat {
-    fn call(&self, to: &str, request: Request<Body>) -> BoxFuture<'static, Answer> {
-        let (world, to) = (self.world.clone(), to.to_owned());
-        Box::pin(async move {
-            let (parts, body) = request.into_parts();
-            let bytes = body.collect().await.map_err(|_| NetError::Broken)?.to_bytes();
-            let (answer, answered) = oneshot::channel();
-            world.send(&to, Message { parts, bytes }, answer);
-            // Whoever was to answer has died with the question.
-            answered.await.unwrap_or(Err(NetError::Broken))
-        })
-    }
-
-    fn serve(&self, at: &str, router: Router) -> BoxFuture<'static, io::Result<()>> {
-        let (world, node, life, at) = (self.world.clone(), self.node, self.life, at.to_owned());
-        Box::pin(async move {
-            let old = {
-                let mut state = world.state();
-                let living = state.nodes[node].up && state.nodes[node].life == life;
-                if living { state.services.insert(at, (node, router)) } else { None }
-            };
-            drop(old);
-            std::future::pending().await
-        })
-    }
-}
-
-#[derive(Clone)]
-struct Message {
-    parts: http::request::Parts,
-    bytes: Bytes,
-}
-
-impl World {
-    fn hop_us(&self) -> u64 {
-        self.draw_us(HOP_US.0, HOP_US.1)
-    }
-
-    fn send(self: &Arc<Self>, to: &str, message: Message, answer: oneshot::Sender<Answer>) {
-        let to = to.to_owned();
-        let what = format!("{} {} to {to}", message.parts.method, message.parts.uri.path());
-        let mut hop = self.hop_us();
-        if self.fault(FAULTY) {
-            let give_up = self.draw_us(GIVE_UP_US.0, GIVE_UP_US.1);
-            match self.draw_us(0, 4) {
-                0 => {
-                    self.note("message lost", &what);
-                    return self.after(give_up, move |_| drop(answer.send(Err(NetError::TimedOut))));
-                }
-                1 => {
-                    self.note("answer lost", &what);
-                    let (unheard, _) = oneshot::channel();
-                    self.after(hop, move |world| world.deliver(&to, message, unheard));
-                    return self.after(give_up, move |_| drop(answer.send(Err(NetError::Broken))));
-                }
-                2 => {
-                    self.note("message doubled", &what);
-                    let (twice, again, to) = (self.draw_us(0, LATE_MAX_US), message.clone(), to.clone());
-                    let (unheard, _) = oneshot::channel();
-                    self.after(twice, move |world| world.deliver(&to, again, unheard));
-                }
-                _ => {
-                    self.note("message late", &what);
-                    hop = self.draw_us(hop, LATE_MAX_US);
-                }
-            }
-        }
-        self.after(hop, move |world| world.deliver(&to, message, answer));
-    }
-
-    fn deliver(self: &Arc<Self>, to: &str, message: Message, answer: oneshot::Sender<Answer>) {
-        let service = {
-            let state = self.state();
-            state.services.get(to).map(|(node, router)| (*node, state.nodes[*node].life, router.clone()))
-        };
-        let back = self.hop_us();
-        let Some((node, life, router)) = service else {
-            return self.after(back, move |_| drop(answer.send(Err(NetError::Refused))));
-        };
-        let request = Request::from_parts(message.parts, Body::from(message.bytes));
-        let world = self.clone();
-        let work = Box::pin(async move {
-            let response = match tower::ServiceExt::oneshot(router, request).await {
-                Ok(response) => response,
-                Err(never) => match never {},
-            };
-            world.after(back, move |_| drop(answer.send(Ok(response))));
-        });
-        self.spawn(node, life, "request", work);
     }
 }
