@@ -96,7 +96,8 @@ pub fn run(args: &Args) -> Result<bool> {
 
 /// Failures that differ by more than names and numbers: how often, and the first of each.
 fn kinds(failed: &[(u64, String)]) -> Vec<(usize, u64, &str)> {
-    let plain = |word: &&str| word.chars().all(|c| c.is_ascii_alphabetic() || c.is_ascii_punctuation() && c != '-');
+    let plain =
+        |word: &&str| word.chars().all(|c| c.is_ascii_alphabetic() || c.is_ascii_punctuation() && c != '-');
     let mut kinds: BTreeMap<Vec<&str>, (usize, u64, &str)> = BTreeMap::new();
     for (seed, failure) in failed {
         let words = failure.split(' ').filter(plain).collect();

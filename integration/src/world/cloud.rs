@@ -144,8 +144,7 @@ impl Cloud {
             return;
         }
         let id = spec.id.clone();
-        let node =
-            world.node(&format!("machine {id}"), self.place, true, self.program(spec));
+        let node = world.node(&format!("machine {id}"), self.place, true, self.program(spec));
         weather::wind(world, node);
         locked(&self.machines).insert(id.clone(), Vm { node, state: MachineState::Running });
         // One that comes late, when nobody wants it any more, has no row, and is soon deleted again.

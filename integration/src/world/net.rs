@@ -99,13 +99,7 @@ impl World {
         !state.store_away && !node.alone && !state.cuts.contains(&(HUB, node.place))
     }
 
-    fn send(
-        self: &Arc<Self>,
-        from: NodeId,
-        to: &str,
-        message: Message,
-        answer: oneshot::Sender<Answer>,
-    ) {
+    fn send(self: &Arc<Self>, from: NodeId, to: &str, message: Message, answer: oneshot::Sender<Answer>) {
         let mut hop = self.hop_us();
         if self.fault(self.weather().message) {
             let what = format!("{} {} to {to}", message.parts.method, message.parts.uri.path());
@@ -148,13 +142,7 @@ impl World {
         self.after(wait, move |_| drop(answer.send(Err(why))));
     }
 
-    fn deliver(
-        self: &Arc<Self>,
-        from: NodeId,
-        to: &str,
-        message: Message,
-        answer: oneshot::Sender<Answer>,
-    ) {
+    fn deliver(self: &Arc<Self>, from: NodeId, to: &str, message: Message, answer: oneshot::Sender<Answer>) {
         let service = {
             let mut state = self.state();
             let count = state.services.get(to).map_or(0, Vec::len);

@@ -154,12 +154,7 @@ pub fn play(seed: u64, plant: Plant, tells: bool) -> Outcome {
 }
 
 /// The users and watchers of the tenants.
-fn people(
-    world: &Arc<World>,
-    far: &Far,
-    shape: &Shape,
-    keys: &KeySet,
-) -> (Arc<Book>, Vec<Arc<Watcher>>) {
+fn people(world: &Arc<World>, far: &Far, shape: &Shape, keys: &KeySet) -> (Arc<Book>, Vec<Arc<Watcher>>) {
     let common = Common {
         world: world.clone(),
         ledger: far.ledger.clone(),

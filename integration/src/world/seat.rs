@@ -53,7 +53,10 @@ impl Clock for Seat {
         // A clock that goes too fast has shown `time` a little earlier; never before it has shown all of it.
         let true_us = u64::try_from(shown(micros.min(u64::MAX / 4), -rate)).unwrap_or(0);
         let early = rate > 0;
-        let at_us = self.world.now_us().saturating_add(true_us + u64::from(early) + micros / 100_000 * u64::from(early));
+        let at_us = self
+            .world
+            .now_us()
+            .saturating_add(true_us + u64::from(early) + micros / 100_000 * u64::from(early));
         Box::pin(Sleep { world: self.world.clone(), at_us, key: None })
     }
 }

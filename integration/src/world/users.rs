@@ -210,9 +210,10 @@ impl User {
                     self.settle(index, wish.name.clone(), true);
                     return wish.name.clone();
                 }
-                Some((StatusCode::BAD_REQUEST | StatusCode::FORBIDDEN | StatusCode::UNPROCESSABLE_ENTITY, _))
-                    if wish.unplaceable =>
-                {
+                Some((
+                    StatusCode::BAD_REQUEST | StatusCode::FORBIDDEN | StatusCode::UNPROCESSABLE_ENTITY,
+                    _,
+                )) if wish.unplaceable => {
                     self.world.note("unplaceable run refused", &wish.submit);
                     self.settle(index, None, false);
                     return None;
@@ -255,7 +256,8 @@ impl User {
         let policy = ["Background", "Foreground"][usize::try_from(self.draw(2)).unwrap_or(0)];
         let path = format!("{path}?propagationPolicy={policy}");
         self.book.edit(index, |wish| wish.deleted = true);
-        self.world.note(if policy == "Background" { "user deletes" } else { "user deletes, foreground" }, &path);
+        self.world
+            .note(if policy == "Background" { "user deletes" } else { "user deletes, foreground" }, &path);
         for _ in 0..10 {
             let answer = self.ask(Method::DELETE, &path, "application/json", None).await;
             if answer.is_some_and(|(status, _)| !status.is_server_error()) {
@@ -296,7 +298,8 @@ impl User {
             let alias = if self.draw(2) == 0 { format!("/clusters/{}", other.tenant) } else { String::new() };
             if let Some((status, body)) = self.ask(Method::GET, &format!("{alias}{path}"), "", None).await {
                 if status == StatusCode::OK {
-                    self.world.fail(|| format!("{} reads {name} of {}: {body}", self.tenant.id, other.tenant));
+                    self.world
+                        .fail(|| format!("{} reads {name} of {}: {body}", self.tenant.id, other.tenant));
                 } else if status == StatusCode::NOT_FOUND {
                     self.world.note("foreign run not found", "");
                 }
@@ -369,7 +372,9 @@ impl User {
     /// Where it shall go.
     fn place(&self, wish: &mut Wish) -> Value {
         let mut annotations = json!({});
-        let nth = |user: &Self| user.regions[usize::try_from(user.draw(user.regions.len() as u64)).unwrap_or(0)].clone();
+        let nth = |user: &Self| {
+            user.regions[usize::try_from(user.draw(user.regions.len() as u64)).unwrap_or(0)].clone()
+        };
         let (first, second) = (nth(self), nth(self));
         match self.draw(5) {
             0 => annotations["cella.dev/regions"] = json!(first),

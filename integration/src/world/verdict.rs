@@ -58,7 +58,10 @@ impl Case<'_> {
         let most = if wish.unplaceable { 0 } else { usize::try_from(wish.sent).unwrap_or(usize::MAX) };
         let most = if wish.generated { most } else { most.min(1) };
         if count > most {
-            return Some(format!("{} was sent {} times, and there are {count} of it", wish.submit, wish.sent));
+            return Some(format!(
+                "{} was sent {} times, and there are {count} of it",
+                wish.submit, wish.sent
+            ));
         }
         (wish.accepted && count == 0).then(|| format!("{} was accepted, and was never there", wish.submit))
     }

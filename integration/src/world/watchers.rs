@@ -82,8 +82,10 @@ impl Watcher {
     async fn follow(&self, user: &User, from: Revision) {
         // Now and then it comes back with something so old that it is no longer kept.
         let from = if user.draw(12) == 0 { Revision(1) } else { from };
-        let path =
-            format!("{}?watch=true&allowWatchBookmarks=true&timeoutSeconds=240&resourceVersion={from}", self.path);
+        let path = format!(
+            "{}?watch=true&allowWatchBookmarks=true&timeoutSeconds=240&resourceVersion={from}",
+            self.path
+        );
         let Some(response) = user.open(Method::GET, &path, "", None).await else { return };
         if response.status() != StatusCode::OK {
             if response.status() == StatusCode::GONE {

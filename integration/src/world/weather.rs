@@ -182,10 +182,14 @@ fn happen(world: &Arc<World>, sites: &Arc<Sites>, event: Event) {
         Event::RegionCut => {
             world.note("region cut off", "");
             let (place, time) = (site.place, world.draw_us(1_000_000, 40_000_000));
-            let others: Vec<Place> =
-                std::iter::once(HUB).chain(sites.cells.iter().map(|cell| cell.place)).filter(|p| *p != place).collect();
+            let others: Vec<Place> = std::iter::once(HUB)
+                .chain(sites.cells.iter().map(|cell| cell.place))
+                .filter(|p| *p != place)
+                .collect();
             others.iter().for_each(|other| world.set_cut(place, *other, true));
-            world.after(time, move |world| others.iter().for_each(|other| world.set_cut(place, *other, false)));
+            world.after(time, move |world| {
+                others.iter().for_each(|other| world.set_cut(place, *other, false))
+            });
         }
         Event::CellAlone => alone(world, replica, "cell cut off"),
         Event::MachineAlone => {
