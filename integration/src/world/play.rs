@@ -336,9 +336,9 @@ fn config(region: &str, room: usize, replica: usize) -> cell::Config {
         machines_max: room,
         arch: vec!["amd64".to_owned()],
         machine_key: [9; 32],
-        replica: "1".to_owned(),
-        agents: format!("local:{cell}"),
-        peers: peers(&format!("cell/{cell}")),
+        replica: replica.to_string(),
+        agents: format!("local:{region}"),
+        peers: peers(&format!("cell/{region}")),
         data: PathBuf::from("/nonexistent"),
         sleep_after: None,
     }
