@@ -6,6 +6,9 @@ use crate::field_error::{FieldError, join, quote};
 
 mod constructors;
 
+/// Reason of causes that name no fault, but a way out.
+const HINT: &str = "AcceptedValue";
+
 /// The machine-readable reason of a failure. Clients branch on it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Reason {
@@ -197,6 +200,24 @@ impl Status {
             out.insert("code".into(), self.code.into());
         }
         Value::Object(out)
+    }
+
+    /// The same failure with a cause that says what would be accepted.
+    #[must_use]
+    pub fn hinting(mut self, field: &str, message: &str) -> Self {
+        let field = Some(field.to_owned()).filter(|f| !f.is_empty());
+        let cause = Cause { reason: HINT.to_owned(), message: message.to_owned(), field };
+        self.details.get_or_insert_default().causes.push(cause);
+        self
+    }
+
+    /// What would be accepted, for people.
+    pub fn hints(&self) -> impl Iterator<Item = String> {
+        let causes = self.details.iter().flat_map(|d| &d.causes).filter(|c| c.reason == HINT);
+        causes.map(|c| match &c.field {
+            Some(field) => format!("{field}: {}", c.message),
+            None => c.message.clone(),
+        })
     }
 
     /// The value of the `Retry-After` header, when there is one.

@@ -13,7 +13,7 @@ use store::cell::{
 };
 use store::tenant::{Namespace, Surroundings};
 use tekton::api::config::TenantConfig;
-use tekton::api::{decode, defaults, validate};
+use tekton::api::{decode, defaults, hint, validate};
 use tenancy::placement::{self, CellView, Request};
 use tenancy::residency::Residency;
 
@@ -66,8 +66,9 @@ impl Admit<'_> {
                 None => remove_annotation(object, ours),
             }
         }
-        if kind.group == "tekton.dev" {
-            decode::check(object).map_err(|why| denied(CHANGING_WEBHOOK, "mutation", &why))?;
+        if kind.group.ends_with("tekton.dev") {
+            decode::check(object)
+                .map_err(|why| denied(CHANGING_WEBHOOK, "mutation", &why).hinting(&why.field, &why.hint))?;
             defaults::apply(kind.kind, object, &config(self.around));
         }
         // A request is resolved in a cell, as a run is run in one.
@@ -99,7 +100,9 @@ impl Admit<'_> {
         if faults.is_empty() {
             return Ok(Vec::new());
         }
-        Err(refused(WEBHOOK, &faults))
+        let hints = hint::of(&faults);
+        let refusal = refused(WEBHOOK, &faults);
+        Err(hints.iter().fold(refusal, |status, hint| status.hinting(&hint.field, &hint.text)))
     }
 
     /// Nothing is made in a namespace that is not there, or is on its way out.

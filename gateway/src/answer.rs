@@ -36,6 +36,8 @@ pub fn refusal(status: &Status) -> Response<Body> {
     if let Some(seconds) = status.retry_after_s() {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
+    // kubectl prints warnings, and does not print the causes of most failures.
+    warn(&mut response, &status.hints().collect::<Vec<_>>());
     response
 }
 

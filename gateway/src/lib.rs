@@ -25,6 +25,7 @@ pub mod objects;
 pub mod reviews;
 pub mod route;
 mod trace;
+mod versions;
 pub mod watch;
 pub mod why;
 

@@ -7,6 +7,7 @@ mod show;
 
 use std::sync::Arc;
 
+use apimachinery::meta::Part;
 use apimachinery::status::Status;
 use serde_json::Value;
 use store::backend::Row;
@@ -18,6 +19,7 @@ use crate::answer::{self, Outcome, Refused};
 use crate::app::App;
 use crate::entry::Ask;
 use crate::route::Objects;
+use crate::versions;
 
 pub use show::Shown;
 
@@ -83,8 +85,34 @@ impl At<'_> {
         open(self.app, self.grant, self.target, row)
     }
 
-    /// The object as it may stand in a row, where that is not as it is: Secrets are encrypted.
-    fn sealed(&self, object: &Value) -> Result<Option<Value>, Refused> {
+    /// The object of a row as it is stored, with its secrets open.
+    fn open_stored(&self, row: &Row) -> Result<Value, Refused> {
+        open_stored(self.app, self.grant, self.target, row)
+    }
+
+    /// An object that was opened as it is stored, in the version of the request.
+    fn shown(&self, object: Value) -> Result<Value, Refused> {
+        show(self.app, self.target, object)
+    }
+
+    /// The request is about the version that is stored.
+    fn is_stored_version(&self) -> bool {
+        self.target.version.name == self.target.kind.stored_version().name
+    }
+
+    /// Which part of an object the request is about.
+    fn part(&self) -> Part {
+        if self.target.subresource.as_deref() == Some("status") { Part::Status } else { Part::Main }
+    }
+
+    /// The object as it may stand in a row, where that is not as it is: Secrets are encrypted, and there is one
+    /// version.
+    fn sealed(&self, object: &Value, old: Option<&Value>) -> Result<Option<Value>, Refused> {
+        if !self.is_stored_version() {
+            let kind = self.target.kind;
+            let stored = versions::keep(self.app.admission, kind, object, old, self.part());
+            return stored.map(Some).map_err(Box::new);
+        }
         if !is_secret(self.target) {
             return Ok(None);
         }
@@ -98,11 +126,19 @@ impl At<'_> {
     }
 }
 
-/// The object of a row, with its secrets open.
+/// The object of a row in the version that `target` names, with its secrets open.
 ///
 /// # Errors
-/// 500 when the row is damaged or its secret does not open.
+/// 500 when the row is damaged, its secret does not open, or it cannot be had in that version.
 pub(crate) fn open(app: &App, grant: &Grant, target: &Objects, row: &Row) -> Result<Value, Refused> {
+    show(app, target, open_stored(app, grant, target, row)?)
+}
+
+fn show(app: &App, target: &Objects, object: Value) -> Result<Value, Refused> {
+    versions::show(app.admission, target.kind, target.version.name, object).map_err(Box::new)
+}
+
+fn open_stored(app: &App, grant: &Grant, target: &Objects, row: &Row) -> Result<Value, Refused> {
     let damaged = |what: &str| {
         tracing::error!(key = row.key.key, what, "a stored object cannot be read");
         Box::new(Status::internal("a stored object cannot be read"))

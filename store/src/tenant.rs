@@ -6,6 +6,7 @@
 pub mod admin;
 mod cells;
 mod found;
+mod settings;
 mod story;
 mod surroundings;
 

@@ -4,6 +4,7 @@
 pub mod admission;
 pub mod compare;
 pub mod config;
+pub mod conversion;
 pub mod pipelinerun;
 pub mod pod;
 pub mod tables;

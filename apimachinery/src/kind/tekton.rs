@@ -1,6 +1,6 @@
 //! The kinds of Tekton Pipelines v1.15.
 
-use super::{AGE, Cell, Column, Kind, NAME, STATUS, Scope, Version, column, date, unserved, version};
+use super::{AGE, Cell, Column, Kind, NAME, STATUS, Scope, Version, column, date, version};
 use crate::names::NameRule;
 
 const VERBS: &[&str] = &["delete", "deletecollection", "get", "list", "patch", "create", "update", "watch"];
@@ -30,7 +30,7 @@ pub(super) const KINDS: &[Kind] = &[
         kind: "Task",
         plural: "tasks",
         singular: "task",
-        versions: &[version("v1", PLAIN), unserved("v1beta1", PLAIN)],
+        versions: &[version("v1", PLAIN), version("v1beta1", PLAIN)],
         ..TEKTON
     },
     Kind {
@@ -38,14 +38,14 @@ pub(super) const KINDS: &[Kind] = &[
         plural: "taskruns",
         singular: "taskrun",
         short_names: &["tr", "trs"],
-        versions: &[version("v1", RUN), unserved("v1beta1", RUN)],
+        versions: &[version("v1", RUN), version("v1beta1", RUN)],
         ..TEKTON
     },
     Kind {
         kind: "Pipeline",
         plural: "pipelines",
         singular: "pipeline",
-        versions: &[version("v1", PLAIN), unserved("v1beta1", PLAIN)],
+        versions: &[version("v1", PLAIN), version("v1beta1", PLAIN)],
         ..TEKTON
     },
     Kind {
@@ -53,7 +53,7 @@ pub(super) const KINDS: &[Kind] = &[
         plural: "pipelineruns",
         singular: "pipelinerun",
         short_names: &["pr", "prs"],
-        versions: &[version("v1", RUN), unserved("v1beta1", RUN)],
+        versions: &[version("v1", RUN), version("v1beta1", RUN)],
         ..TEKTON
     },
     Kind {
@@ -67,14 +67,14 @@ pub(super) const KINDS: &[Kind] = &[
         kind: "StepAction",
         plural: "stepactions",
         singular: "stepaction",
-        versions: &[version("v1beta1", PLAIN), unserved("v1alpha1", PLAIN)],
+        versions: &[version("v1beta1", PLAIN), version("v1alpha1", PLAIN)],
         ..TEKTON
     },
     Kind {
         kind: "VerificationPolicy",
         plural: "verificationpolicies",
         singular: "verificationpolicy",
-        versions: &[unserved("v1alpha1", PLAIN)],
+        versions: &[version("v1alpha1", PLAIN)],
         subresources: &[],
         ..TEKTON
     },
@@ -84,10 +84,10 @@ pub(super) const KINDS: &[Kind] = &[
         plural: "resolutionrequests",
         singular: "resolutionrequest",
         versions: &[
-            unserved("v1beta1", REQUEST),
+            version("v1beta1", REQUEST),
             Version {
                 name: "v1alpha1",
-                served: false,
+                served: true,
                 deprecation: Some("resolution.tekton.dev/v1alpha1 ResolutionRequest is deprecated"),
                 columns: OLD_REQUEST,
             },

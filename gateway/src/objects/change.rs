@@ -1,7 +1,7 @@
 //! Create, update and patch. What a write does to an object is `apimachinery::write`'s; reading what is there, asking
 //! admission, storing, and trying again when somebody else was faster is done here.
 
-use apimachinery::meta::{self, Part};
+use apimachinery::meta;
 use apimachinery::names::SUFFIX_LEN;
 use apimachinery::status::Status;
 use apimachinery::time::Micros;
@@ -53,13 +53,17 @@ async fn write(at: &At<'_>, write: Write) -> Outcome {
     let mut names = 0;
     for _ in 0..TRIES {
         let row = if write == Write::Create { None } else { at.find(at.name()).await? };
-        let old = row.as_ref().map(|row| at.open(row)).transpose()?;
+        let stored = row.as_ref().map(|row| at.open_stored(row)).transpose()?;
+        let old = match &stored {
+            Some(stored) if !at.is_stored_version() => Some(at.shown(stored.clone())?),
+            _ => None,
+        };
         let around = at.surroundings().await?;
-        let mut prepared = prepare(at, write, old.as_ref(), &around)?;
+        let mut prepared = prepare(at, write, old.as_ref().or(stored.as_ref()), &around)?;
         if prepared.effect == Effect::Create {
             beside_its_volume(at, &mut prepared.object, &around).await?;
         }
-        match carry_out(at, row.as_ref(), old.as_ref(), prepared, &around).await? {
+        match carry_out(at, row.as_ref(), stored.as_ref(), prepared, &around).await? {
             Done::Answer { code, object, warnings } => {
                 let mut response = shown.respond(code, &shown.one(object, true));
                 answer::warn(&mut response, &warnings);
@@ -98,7 +102,7 @@ fn prepare(
         version: at.target.version.name,
         namespace: at.namespace(),
         name: at.name(),
-        part: if at.target.subresource.as_deref() == Some("status") { Part::Status } else { Part::Main },
+        part: at.part(),
         params: &at.ask.params,
         content_type: at.ask.header(header::CONTENT_TYPE),
         user_agent: at.ask.user_agent(),
@@ -144,6 +148,7 @@ enum Done {
     Overtaken,
 }
 
+/// `old` is what is in `row`, as it is stored.
 async fn carry_out(
     at: &At<'_>,
     row: Option<&Row>,
@@ -161,7 +166,7 @@ async fn carry_out(
         return Ok(Done::Answer { code, object, warnings });
     }
     let began_us = at.app.host.clock.utc().0;
-    let stored = at.sealed(&object)?;
+    let stored = at.sealed(&object, old)?;
     let stored = stored.as_ref().unwrap_or(&object);
     let tenants = &at.app.tenants;
     let written = match (effect, row, old) {

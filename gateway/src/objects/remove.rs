@@ -34,7 +34,7 @@ pub(super) async fn one(at: &At<'_>) -> Outcome {
         if let Some(removed) = remove(at, &row, &options).await? {
             let body = match removed {
                 Removed::Gone { status, .. } => status,
-                Removed::Held(object) => shown.one(object, true),
+                Removed::Held(object) => shown.one(at.shown(object)?, true),
             };
             return Ok(shown.respond(StatusCode::OK, &body));
         }
@@ -53,7 +53,7 @@ enum Removed {
 /// `None` when somebody else was faster.
 async fn remove(at: &At<'_>, row: &Row, options: &DeleteOptions) -> Result<Option<Removed>, Refused> {
     let kind = at.target.kind;
-    let old = at.open(row)?;
+    let old = at.open_stored(row)?;
     let now = Micros(at.app.host.clock.utc().0);
     let id = kind.id();
     let mut options = options.clone();
@@ -75,7 +75,8 @@ async fn remove(at: &At<'_>, row: &Row, options: &DeleteOptions) -> Result<Optio
     let outcome = if effect == Effect::Remove {
         at.app.tenants.object_delete(at.grant, row, &old).await
     } else {
-        let stored = at.sealed(&object)?;
+        // Marking an object changes only its metadata: it stays in the version that is stored.
+        let stored = if super::is_secret(at.target) { at.sealed(&object, None)? } else { None };
         at.app.tenants.object_terminate(at.grant, row, stored.as_ref().unwrap_or(&object)).await
     };
     match outcome {
@@ -136,7 +137,7 @@ pub(super) async fn many(at: &At<'_>) -> Outcome {
             if let Some(Removed::Gone { last: object, .. } | Removed::Held(object)) =
                 remove_now(at, row, &deletes).await?
             {
-                gone.push(object);
+                gone.push(at.shown(object)?);
             }
         }
         if !page.more {

@@ -59,7 +59,10 @@ impl Shown {
 
     /// The stored bytes can be shown as they are.
     pub fn as_stored(&self) -> bool {
-        self.accepted.shape == Shape::Full && !self.accepted.yaml
+        let style = &self.style;
+        self.accepted.shape == Shape::Full
+            && !self.accepted.yaml
+            && style.version.name == style.kind.stored_version().name
     }
 
     /// One object.

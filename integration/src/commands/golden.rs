@@ -10,6 +10,7 @@ type Replay = fn(&Path) -> std::result::Result<Outcomes, String>;
 const GROUPS: [(&str, Replay); 8] = [
     ("admission", golden::admission::run),
     ("config", golden::config::run),
+    ("conversion", golden::conversion::run),
     ("pod", golden::pod::run),
     ("taskrun-status", golden::taskrun_status::run),
     ("pipelinerun", golden::pipelinerun::run),

@@ -4,6 +4,7 @@ use base::host::Host;
 use serde_json::{Value, json};
 use tenancy::id::TenantId;
 
+use super::settings::{PIPELINES, RESOLVERS, SETTINGS};
 use super::{WriteError, default_account};
 use crate::backend::{Op, Pre, RequestId, Store, Txn, TxnError};
 use crate::object::{self, ObjectKey};
@@ -38,7 +39,7 @@ pub async fn found(
         prev: None,
     }];
     let born = rfc3339(now);
-    for namespace in ["default", "tekton-pipelines"] {
+    for namespace in ["default", PIPELINES, RESOLVERS] {
         let object = json!({
             "apiVersion": "v1",
             "kind": "Namespace",
@@ -54,18 +55,22 @@ pub async fn found(
         ops.push(put(id, "namespaces", "", &object));
         ops.push(default_account(id, namespace, &object));
     }
-    for (name, data) in [
-        ("pipelines-info", json!({"version": TEKTON})),
-        ("feature-flags", json!({"enable-api-fields": "beta"})),
-        ("config-defaults", json!({"default-timeout-minutes": "60"})),
-    ] {
-        let object = json!({
+    for (namespace, name, data) in SETTINGS {
+        let mut object = json!({
             "apiVersion": "v1",
             "kind": "ConfigMap",
-            "metadata": {"name": name, "namespace": "tekton-pipelines", "uid": host.uuid(), "creationTimestamp": born},
-            "data": data,
+            "metadata": {
+                "name": name,
+                "namespace": namespace,
+                "uid": host.uuid(),
+                "creationTimestamp": born,
+                "labels": {"app.kubernetes.io/instance": "default", "app.kubernetes.io/part-of": "tekton-pipelines"},
+            },
         });
-        ops.push(put(id, "configmaps", "tekton-pipelines", &object));
+        if !data.is_empty() {
+            object["data"] = data.iter().map(|(key, value)| ((*key).to_owned(), Value::from(*value))).collect();
+        }
+        ops.push(put(id, "configmaps", namespace, &object));
     }
     let txn = Txn { id: RequestId(host.id()), name: "tenant_found", ops };
     match backend.txn(txn).await {

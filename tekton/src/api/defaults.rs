@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use crate::api::config::TenantConfig;
 use crate::api::decode;
+use crate::api::values;
 
 /// Text of a Go duration of whole minutes: `1h0m0s`.
 fn minutes(minutes: u64) -> String {
@@ -46,7 +47,7 @@ fn each(value: &mut Value, key: &str, mut with: impl FnMut(&mut Value)) {
 }
 
 /// A duration in the spelling that the reference's encoder gives it: `60s` becomes `1m0s`.
-fn spell(holder: &mut Value, key: &str) {
+pub(super) fn spell(holder: &mut Value, key: &str) {
     let spelled = holder.get(key).and_then(Value::as_str).and_then(apimachinery::time::parse_go_duration);
     if let Some(nanos) = spelled {
         holder[key] = json!(apimachinery::time::go_duration(nanos));
@@ -56,6 +57,7 @@ fn spell(holder: &mut Value, key: &str) {
 /// Fills in what the reference fills in for `kind`; other kinds stay as they are.
 pub fn apply(kind: &str, object: &mut Value, config: &TenantConfig) {
     decode::canonical(object);
+    values::settle(object);
     match kind {
         "Task" => {
             if let Some(spec) = map(object, "spec") {

@@ -64,6 +64,16 @@ impl Faults {
         self.0.is_empty()
     }
 
+    /// Messages and their paths, in the order in which they are told.
+    pub fn each(&self) -> impl Iterator<Item = (&str, Vec<&str>)> {
+        let mut merged: BTreeMap<(&str, &str), BTreeSet<&str>> = BTreeMap::new();
+        for fault in &self.0 {
+            let paths = merged.entry((&fault.message, &fault.details)).or_default();
+            paths.extend(fault.paths.iter().map(String::as_str));
+        }
+        merged.into_iter().map(|((message, _), paths)| (message, paths.into_iter().collect()))
+    }
+
     /// Takes over the faults of another check.
     pub fn add(&mut self, other: Self) {
         self.0.extend(other.0);

@@ -35,6 +35,11 @@ fn config() {
 }
 
 #[test]
+fn conversion() {
+    check("conversion", super::conversion::run(&dir("conversion")).unwrap(), "");
+}
+
+#[test]
 fn pod() {
     check("pod", super::pod::run(&dir("pod")).unwrap(), include_str!("known/pod.txt"));
 }

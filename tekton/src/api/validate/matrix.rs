@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::references::{expressions, looks_like_result, result};
-use crate::api::config::TenantConfig;
+use super::Settings;
 use crate::api::fault::Faults;
 use crate::api::flags::Level;
 use crate::api::read::{list, names, some, text, value_type};
@@ -55,7 +55,7 @@ fn combinations(matrix: &Value) -> usize {
 }
 
 /// Faults of one task's matrix.
-fn one(task: &Value, config: &TenantConfig) -> Faults {
+fn one(task: &Value, config: &Settings<'_>) -> Faults {
     let matrix = &task["matrix"];
     let mut faults = Faults::none();
     if is_matrixed(task) {
@@ -78,7 +78,7 @@ fn one(task: &Value, config: &TenantConfig) -> Faults {
 }
 
 /// Faults of the matrices of a list of tasks.
-pub(super) fn matrices(tasks: &[Value], config: &TenantConfig) -> Faults {
+pub(super) fn matrices(tasks: &[Value], config: &Settings<'_>) -> Faults {
     let mut faults = Faults::none();
     for (index, task) in tasks.iter().enumerate() {
         faults.add(one(task, config).index(index));

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{metadata, refs, workspaces};
+use super::{metadata, pattern, refs, workspaces};
 use crate::api::fault::Faults;
 use crate::api::read::{list, map, names, some, text};
 
@@ -53,6 +53,12 @@ pub(super) fn verification_policy(object: &Value) -> Faults {
     for field in ["resources", "authorities"] {
         if list(spec, field).is_empty() {
             faults.add(Faults::missing(field));
+        }
+    }
+    for pattern in list(spec, "resources").iter().map(|r| text(r, "pattern")) {
+        if let Some(why) = pattern::fault(pattern) {
+            let details = format!("resourcePattern cannot be compiled by regex: {why}");
+            faults.add(Faults::detailed(format!("invalid value: {pattern}"), &["ResourcePattern"], &details));
         }
     }
     for (index, authority) in list(spec, "authorities").iter().enumerate() {

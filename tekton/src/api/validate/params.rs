@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::results::bad_keys;
 use super::variables;
-use crate::api::config::TenantConfig;
+use super::Settings;
 use crate::api::fault::Faults;
 use crate::api::read::{map, some, text, texts, value_type};
 
@@ -52,7 +52,7 @@ pub(super) fn unique(params: &[Value]) -> Faults {
 }
 
 /// Faults of the values that parameters are restricted to.
-pub(super) fn enums(params: &[Value], config: &TenantConfig) -> Faults {
+pub(super) fn enums(params: &[Value], config: &Settings<'_>) -> Faults {
     let mut faults = Faults::none();
     for param in params {
         let allowed: Vec<_> = texts(param, "enum").collect();
@@ -122,7 +122,7 @@ pub(super) fn formats(params: &[Value]) -> Faults {
 }
 
 /// Faults of declarations and of how steps use arrays.
-pub(super) fn with_steps(steps: &[Value], params: &[Value], config: &TenantConfig) -> Faults {
+pub(super) fn with_steps(steps: &[Value], params: &[Value], config: &Settings<'_>) -> Faults {
     let mut faults = unique(params);
     faults.add(enums(params, config));
     faults.add(formats(params));

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::matrix::{self, of_param};
 use super::references::{self, expressions, looks_like_result};
 use super::{graph, metadata, pipelineparams, pipelinetask, variables, when};
-use crate::api::config::TenantConfig;
+use super::Settings;
 use crate::api::fault::Faults;
 use crate::api::flags::Level;
 use crate::api::read::{list, names, some, text, texts};
@@ -16,7 +16,7 @@ use crate::api::read::{list, names, some, text, texts};
 const SECTIONS: [&str; 2] = ["tasks", "finally"];
 
 /// Faults of a Pipeline. It cannot count on a run's parameters and workspaces, so that all it uses must be declared.
-pub(super) fn pipeline(object: &Value, config: &TenantConfig) -> Faults {
+pub(super) fn pipeline(object: &Value, config: &Settings<'_>) -> Faults {
     let mut faults = metadata::metadata(object);
     let inner = &object["spec"];
     let mut found = spec(inner, config);
@@ -27,7 +27,7 @@ pub(super) fn pipeline(object: &Value, config: &TenantConfig) -> Faults {
         for (index, task) in tasks.iter().enumerate() {
             if let Some(embedded) = some(task, "taskSpec") {
                 let all: Vec<_> = list(embedded, "params").iter().chain(declared).cloned().collect();
-                let fault = variables::declared(list(embedded, "steps"), &all);
+                let fault = variables::declared(list(embedded, "steps"), &all, config);
                 found.add(fault.field_index(section, index));
             }
             found.add(bound_workspaces(task, &workspaces).field_index(section, index));
@@ -40,7 +40,7 @@ pub(super) fn pipeline(object: &Value, config: &TenantConfig) -> Faults {
 }
 
 /// Faults of fields of the beta level, in a pipeline that is not merely converted.
-pub(super) fn beta(spec: &Value, config: &TenantConfig) -> Faults {
+pub(super) fn beta(spec: &Value, config: &Settings<'_>) -> Faults {
     let mut faults = Faults::none();
     for task in SECTIONS.into_iter().flat_map(|s| list(spec, s)) {
         let reference = &task["taskRef"];
@@ -80,7 +80,7 @@ fn bound_workspaces(task: &Value, declared: &BTreeSet<&str>) -> Faults {
 }
 
 /// Faults of a pipeline spec.
-pub(super) fn spec(spec: &Value, config: &TenantConfig) -> Faults {
+pub(super) fn spec(spec: &Value, config: &Settings<'_>) -> Faults {
     let mut faults = Faults::none();
     let is_set = |v: &Value| match v {
         Value::Null => false,
@@ -248,7 +248,7 @@ fn finally(spec: &Value) -> Faults {
 }
 
 /// Artifacts may only be used when their flag is on; the first use is told.
-fn artifacts(spec: &Value, config: &TenantConfig) -> Faults {
+fn artifacts(spec: &Value, config: &Settings<'_>) -> Faults {
     if config.on("enable-artifacts") {
         return Faults::none();
     }

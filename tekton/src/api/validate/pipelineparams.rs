@@ -6,14 +6,14 @@ use serde_json::Value;
 
 use super::references::{expressions, is_whole, isolated, known, prohibited, whole_prohibited};
 use super::{matrix, params};
-use crate::api::config::TenantConfig;
+use super::Settings;
 use crate::api::fault::Faults;
 use crate::api::read::{list, map, text, texts, value_type};
 
 const PREFIX: &str = "params";
 
 /// Faults of declarations, and of values given twice.
-pub(super) fn declarations(tasks: &[Value], declared: &[Value], config: &TenantConfig) -> Faults {
+pub(super) fn declarations(tasks: &[Value], declared: &[Value], config: &Settings<'_>) -> Faults {
     let mut faults = params::types(declared).under("params");
     faults.add(params::unique(declared));
     faults.add(params::enums(declared, config));

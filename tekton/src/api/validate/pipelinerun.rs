@@ -9,7 +9,7 @@ use super::references::{looks_like_result, result};
 use super::taskrun::{self, Declared};
 use super::update::{self, Rules};
 use super::{metadata, params, pipeline, pipelineparams, refs, variables, workspaces};
-use crate::api::config::TenantConfig;
+use super::Settings;
 use crate::api::fault::Faults;
 use crate::api::read::{duration, list, names, some, text, value_type};
 
@@ -21,7 +21,7 @@ const RULES: Rules = Rules {
 const STATUSES: [&str; 4] = ["Cancelled", "CancelledRunFinally", "StoppedRunFinally", "PipelineRunPending"];
 
 /// Faults of a PipelineRun.
-pub(super) fn pipeline_run(object: &Value, old: Option<&Value>, config: &TenantConfig) -> Faults {
+pub(super) fn pipeline_run(object: &Value, old: Option<&Value>, config: &Settings<'_>) -> Faults {
     let mut faults = metadata::metadata(object);
     faults.add(update::pending(object, "PipelineRun", "PipelineRunPending"));
     let mut inner = update::update(object, old, &RULES, config);
@@ -30,7 +30,7 @@ pub(super) fn pipeline_run(object: &Value, old: Option<&Value>, config: &TenantC
     faults
 }
 
-fn spec(spec: &Value, config: &TenantConfig) -> Faults {
+fn spec(spec: &Value, config: &Settings<'_>) -> Faults {
     let mut faults = Faults::none();
     match (some(spec, "pipelineRef"), some(spec, "pipelineSpec")) {
         (None, None) => faults.add(Faults::neither(&["pipelineRef", "pipelineSpec"])),
@@ -56,6 +56,9 @@ fn spec(spec: &Value, config: &TenantConfig) -> Faults {
         faults.add(found.field_index("taskRunSpecs", index));
     }
     faults.add(timeouts(spec, config));
+    if config.older || some(spec, "timeouts").is_some() {
+        faults.add(specific_timeouts(spec, config));
+    }
     let status = text(spec, "status");
     if !status.is_empty() && !STATUSES.contains(&status) {
         let [a, b, c, d] = STATUSES;
@@ -115,7 +118,7 @@ fn add_values(declared: &mut Declared, task: &Value) {
 }
 
 /// Faults of parameters that embedded specs use without declaring them.
-fn inline_params(spec: &Value, inner: &Value, config: &TenantConfig) -> Faults {
+fn inline_params(spec: &Value, inner: &Value, config: &Settings<'_>) -> Faults {
     let mut declared = Declared::new();
     for param in list(spec, "params") {
         declared.insert(text(param, "name").to_owned(), taskrun::from_value(param));
@@ -137,7 +140,7 @@ fn inline_params(spec: &Value, inner: &Value, config: &TenantConfig) -> Faults {
         if !steps.is_empty() {
             faults.add(params::types(&declared));
             faults.add(params::with_steps(steps, &declared, config));
-            faults.add(variables::declared(steps, &declared));
+            faults.add(variables::declared(steps, &declared, config));
         }
     }
     if !tasks.is_empty() {
@@ -147,7 +150,7 @@ fn inline_params(spec: &Value, inner: &Value, config: &TenantConfig) -> Faults {
     faults
 }
 
-fn timeouts(spec: &Value, config: &TenantConfig) -> Faults {
+fn timeouts(spec: &Value, config: &Settings<'_>) -> Faults {
     let mut faults = Faults::none();
     let Some(timeouts) = some(spec, "timeouts") else { return faults };
     for part in ["tasks", "finally", "pipeline"] {
@@ -164,23 +167,24 @@ fn timeouts(spec: &Value, config: &TenantConfig) -> Faults {
             faults.add(Faults::invalid(format!("{}{note} {tip}", go_duration(own)), part));
         }
     }
+    // The sum is compared even where there is no limit, as in the reference.
     if let (Some(tasks), Some(finally)) = (tasks, finally)
-        && limit != 0
         && tasks.saturating_add(finally) > limit
     {
         let message = format!("{} + {} {tip}", go_duration(tasks), go_duration(finally));
         faults.add(Faults::at(format!("invalid value: {message}"), &["timeouts.tasks", "timeouts.finally"]));
     }
-    faults.add(specific_timeouts(spec, timeouts, config));
     faults
 }
 
 /// A single task may not have more time than all of them.
-fn specific_timeouts(spec: &Value, timeouts: &Value, config: &TenantConfig) -> Faults {
+fn specific_timeouts(spec: &Value, config: &Settings<'_>) -> Faults {
+    let timeouts = &spec["timeouts"];
+    let fallback = if config.older { "default pipeline duration" } else { "default timeout duration" };
     let (limit, source) = match (duration(timeouts, "tasks"), duration(timeouts, "pipeline")) {
         (Some(limit), _) => (limit, "pipeline tasks duration"),
         (None, Some(limit)) => (limit, "pipeline duration"),
-        (None, None) => (config.default_timeout(), "default timeout duration"),
+        (None, None) => (config.default_timeout(), fallback),
     };
     let mut faults = Faults::none();
     for (index, specific) in list(spec, "taskRunSpecs").iter().enumerate() {

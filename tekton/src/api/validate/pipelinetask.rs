@@ -5,13 +5,13 @@ use apimachinery::names::dns1123_label;
 use serde_json::Value;
 
 use super::{pipeline, refs, task};
-use crate::api::config::TenantConfig;
+use super::Settings;
 use crate::api::fault::Faults;
 use crate::api::flags::Level;
 use crate::api::read::{list, some, text};
 
 /// Faults of one task, its name's uniqueness apart.
-pub(super) fn pipeline_task(task: &Value, config: &TenantConfig) -> Faults {
+pub(super) fn pipeline_task(task: &Value, config: &Settings<'_>) -> Faults {
     let mut faults = name(task);
     faults.add(reference_or_spec(task, config));
     for field in ["taskSpec", "pipelineSpec"] {
@@ -52,7 +52,7 @@ fn name(task: &Value) -> Faults {
     )
 }
 
-fn reference_or_spec(task: &Value, config: &TenantConfig) -> Faults {
+fn reference_or_spec(task: &Value, config: &Settings<'_>) -> Faults {
     let all = ["taskRef", "taskSpec", "pipelineRef", "pipelineSpec"];
     let set: Vec<_> = all.into_iter().filter(|f| some(task, f).is_some()).collect();
     let mut faults = Faults::none();
@@ -83,7 +83,7 @@ fn embedded_or_type(task: &Value) -> Faults {
     faults
 }
 
-pub(super) fn on_error(task: &Value, config: &TenantConfig) -> Faults {
+pub(super) fn on_error(task: &Value, config: &Settings<'_>) -> Faults {
     let on_error = text(task, "onError");
     let mut faults = Faults::none();
     if on_error.is_empty() || on_error.starts_with("$(params") {

@@ -89,6 +89,17 @@ pub(super) fn known(value: &str, prefix: &str, known: &Names) -> Faults {
     }
 }
 
+/// As [`known`], and says which name it is.
+pub(super) fn known_by_name(value: &str, prefix: &str, known: &Names) -> Faults {
+    match variables(value, prefix) {
+        Err(faults) => faults,
+        Ok(names) => match names.iter().map(|n| without_index(n)).find(|n| !known.contains(n)) {
+            Some(name) => fault(&format!("non-existent variable `{name}`"), value),
+            None => Faults::none(),
+        },
+    }
+}
+
 /// No name may be one of `prohibited`.
 pub(super) fn prohibited(value: &str, prefix: &str, prohibited: &Names) -> Faults {
     match variables(value, prefix) {

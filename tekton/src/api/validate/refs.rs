@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use apimachinery::names::qualified_name;
 use serde_json::Value;
 
-use crate::api::config::TenantConfig;
+use super::Settings;
 use crate::api::fault::Faults;
 use crate::api::flags::Level;
 use crate::api::read::{names, some, text};
@@ -21,7 +21,7 @@ fn like_url(name: &str) -> bool {
 }
 
 /// Faults of a reference by name or through a resolver.
-pub(super) fn reference(reference: &Value, config: &TenantConfig) -> Faults {
+pub(super) fn reference(reference: &Value, config: &Settings<'_>) -> Faults {
     let (name, resolver) = (text(reference, "name"), text(reference, "resolver"));
     let with_params = some(reference, "params").is_some();
     let concise = || match config.on("enable-concise-resolver-syntax") {

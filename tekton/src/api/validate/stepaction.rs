@@ -3,19 +3,19 @@
 use serde_json::Value;
 
 use super::{metadata, params, references, results, steps, variables};
-use crate::api::config::TenantConfig;
+use super::Settings;
 use crate::api::fault::Faults;
 use crate::api::flags::Level;
 use crate::api::read::{list, names, some, text};
 
 /// Faults of a StepAction.
-pub(super) fn step_action(object: &Value, config: &TenantConfig) -> Faults {
+pub(super) fn step_action(object: &Value, config: &Settings<'_>) -> Faults {
     let mut faults = metadata::metadata(object);
     faults.add(spec(&object["spec"], config).under("spec"));
     faults
 }
 
-fn spec(spec: &Value, config: &TenantConfig) -> Faults {
+fn spec(spec: &Value, config: &Settings<'_>) -> Faults {
     let mut faults = Faults::none();
     if text(spec, "image").is_empty() {
         faults.add(Faults::missing("Image"));

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::workspaces::clean;
 use super::{references, refs, results, when};
-use crate::api::config::TenantConfig;
+use super::Settings;
 use crate::api::fault::Faults;
 use crate::api::flags::Level;
 use crate::api::read::{duration, list, names, some, text, texts};
@@ -17,7 +17,7 @@ use crate::api::read::{duration, list, names, some, text, texts};
 const RESERVED_SIDECAR: &str = "tekton-log-results";
 
 /// Faults of steps, told below `steps`.
-pub(super) fn steps(steps: &[Value], config: &TenantConfig) -> Faults {
+pub(super) fn steps(steps: &[Value], config: &Settings<'_>) -> Faults {
     let mut seen = BTreeSet::new();
     let mut faults = Faults::none();
     for (index, step) in steps.iter().enumerate() {
@@ -39,13 +39,16 @@ pub(super) fn steps(steps: &[Value], config: &TenantConfig) -> Faults {
     faults.under("steps")
 }
 
-/// Faults of sidecars; the reference does not tell which one it is.
-pub(super) fn sidecars(spec: &Value) -> Faults {
+/// Faults of sidecars; the reference does not tell which one it is. In v1beta1 only their names are looked at.
+pub(super) fn sidecars(spec: &Value, config: &Settings<'_>) -> Faults {
     let mut faults = Faults::none();
     for sidecar in list(spec, "sidecars") {
         if text(sidecar, "name") == RESERVED_SIDECAR {
             let message = format!("Invalid: cannot use reserved sidecar name {RESERVED_SIDECAR} ");
-            faults.add(Faults::at(message, &["name"]));
+            faults.add(Faults::at(message, &[if config.older { "" } else { "name" }]));
+        }
+        if config.older {
+            continue;
         }
         if text(sidecar, "image").is_empty() {
             faults.add(Faults::missing("image"));
@@ -63,7 +66,7 @@ pub(super) fn script_or_command(container: &Value) -> Faults {
     Faults::none()
 }
 
-fn one(step: &Value, config: &TenantConfig) -> Faults {
+fn one(step: &Value, config: &Settings<'_>) -> Faults {
     if !config.on("enable-artifacts") && uses_artifacts(step) {
         let message = "feature flag enable-artifacts should be set to true to use artifacts feature.";
         return Faults::at(message, &[""]);

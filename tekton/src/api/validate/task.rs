@@ -6,22 +6,22 @@ use apimachinery::field_error::quote;
 use serde_json::Value;
 
 use super::{metadata, params, results, steps, variables, workspaces};
-use crate::api::config::TenantConfig;
+use super::Settings;
 use crate::api::fault::Faults;
 use crate::api::read::{list, some, text};
 
 /// Faults of a Task. It cannot count on parameters of a run, so that all it uses must be declared.
-pub(super) fn task(object: &Value, config: &TenantConfig) -> Faults {
+pub(super) fn task(object: &Value, config: &Settings<'_>) -> Faults {
     let mut faults = metadata::metadata(object);
     let inner = &object["spec"];
     let mut found = spec(inner, config);
-    found.add(variables::declared(list(inner, "steps"), list(inner, "params")));
+    found.add(variables::declared(list(inner, "steps"), list(inner, "params"), config));
     faults.add(found.under("spec"));
     faults
 }
 
 /// Faults of a task spec.
-pub(super) fn spec(spec: &Value, config: &TenantConfig) -> Faults {
+pub(super) fn spec(spec: &Value, config: &Settings<'_>) -> Faults {
     let mut faults = Faults::none();
     if list(spec, "steps").is_empty() {
         faults.add(Faults::missing("steps"));
@@ -30,12 +30,12 @@ pub(super) fn spec(spec: &Value, config: &TenantConfig) -> Faults {
     faults.add(workspaces::declared(spec));
     faults.add(workspaces::used(spec, config));
     faults.add(steps::steps(&merged(spec), config));
-    faults.add(steps::sidecars(spec));
+    faults.add(steps::sidecars(spec, config));
     let (own, declared) = (list(spec, "steps"), list(spec, "params"));
     faults.add(params::types(declared).under("params"));
     faults.add(params::with_steps(own, declared, config));
-    faults.add(variables::context(own));
-    faults.add(variables::results(spec));
+    faults.add(variables::context(own, config));
+    faults.add(variables::results(spec, config));
     for (index, result) in list(spec, "results").iter().enumerate() {
         faults.add(results::task_result(result).field_index("results", index));
     }

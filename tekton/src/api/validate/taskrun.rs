@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::update::{self, Rules};
 use super::{metadata, params, refs, task, variables, workspaces};
-use crate::api::config::TenantConfig;
+use super::Settings;
 use crate::api::fault::Faults;
 use crate::api::flags::Level;
 use crate::api::read::{duration, list, map, names, some, text, texts, value_type};
@@ -18,7 +18,7 @@ const RULES: Rules = Rules {
 };
 
 /// Faults of a TaskRun.
-pub(super) fn task_run(object: &Value, old: Option<&Value>, config: &TenantConfig) -> Faults {
+pub(super) fn task_run(object: &Value, old: Option<&Value>, config: &Settings<'_>) -> Faults {
     let mut faults = metadata::metadata(object);
     faults.add(update::pending(object, "TaskRun", "TaskRunPending"));
     let mut inner = update::update(object, old, &RULES, config);
@@ -27,7 +27,7 @@ pub(super) fn task_run(object: &Value, old: Option<&Value>, config: &TenantConfi
     faults
 }
 
-fn spec(spec: &Value, config: &TenantConfig) -> Faults {
+fn spec(spec: &Value, config: &Settings<'_>) -> Faults {
     let mut faults = Faults::none();
     match (some(spec, "taskRef"), some(spec, "taskSpec")) {
         (None, None) => faults.add(Faults::neither(&["taskRef", "taskSpec"])),
@@ -121,7 +121,7 @@ fn breakpoints(debug: &Value) -> Faults {
 const SPECIFICS: [&str; 4] = ["stepSpecs", "sidecarSpecs", "stepOverrides", "sidecarOverrides"];
 
 /// Faults of what a run says of single steps and sidecars, and of its own resources.
-pub(super) fn specifics(spec: &Value, config: &TenantConfig) -> Faults {
+pub(super) fn specifics(spec: &Value, config: &Settings<'_>) -> Faults {
     let mut faults = Faults::none();
     for field in SPECIFICS {
         if some(spec, field).is_none() {
@@ -151,7 +151,7 @@ pub(super) fn specifics(spec: &Value, config: &TenantConfig) -> Faults {
 }
 
 /// Faults of a pod template's environment.
-pub(super) fn pod_template(holder: &Value, config: &TenantConfig) -> Faults {
+pub(super) fn pod_template(holder: &Value, config: &Settings<'_>) -> Faults {
     let forbidden = config.forbidden_env();
     let mut faults = Faults::none();
     for name in names(&holder["podTemplate"], "env").filter(|n| forbidden.contains(n)) {
@@ -196,7 +196,7 @@ pub(super) fn combine(declared: &mut Declared, param: &Value) -> Faults {
 }
 
 /// Faults of parameters that an embedded spec uses without declaring them.
-fn inline_params(spec: &Value, config: &TenantConfig) -> Faults {
+fn inline_params(spec: &Value, config: &Settings<'_>) -> Faults {
     let Some(inner) = some(spec, "taskSpec") else { return Faults::none() };
     let mut declared = Declared::new();
     for param in list(spec, "params") {
@@ -211,7 +211,7 @@ fn inline_params(spec: &Value, config: &TenantConfig) -> Faults {
     if !steps.is_empty() {
         faults.add(params::types(&declared));
         faults.add(params::with_steps(steps, &declared, config));
-        faults.add(variables::declared(steps, &declared));
+        faults.add(variables::declared(steps, &declared, config));
     }
     faults
 }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::api::config::TenantConfig;
+use super::Settings;
 use crate::api::defaults;
 use crate::api::fault::Faults;
 use crate::api::read::{list, some, text};
@@ -37,7 +37,7 @@ fn essence(value: &Value) -> Option<Value> {
 }
 
 /// Faults of an update, seen from the spec. What defaulting alone changes in a run that is done does not count.
-pub(super) fn update(new: &Value, old: Option<&Value>, rules: &Rules, config: &TenantConfig) -> Faults {
+pub(super) fn update(new: &Value, old: Option<&Value>, rules: &Rules, config: &Settings<'_>) -> Faults {
     let Some(old) = old else { return Faults::none() };
     let done = done(old);
     let mut old = old.clone();

@@ -3,12 +3,12 @@
 use serde_json::Value;
 
 use super::taskrun;
-use crate::api::config::TenantConfig;
+use super::Settings;
 use crate::api::fault::Faults;
 use crate::api::read::{list, some, text};
 
 /// Faults of a v1beta1 object that its newer form does not have.
-pub(super) fn older(kind: &str, object: &Value, config: &TenantConfig) -> Faults {
+pub(super) fn older(kind: &str, object: &Value, config: &Settings<'_>) -> Faults {
     let spec = &object["spec"];
     let mut faults = match kind {
         "Task" => resources(spec),
@@ -53,7 +53,7 @@ fn pipeline(spec: &Value) -> Faults {
     faults
 }
 
-fn pipeline_run(spec: &Value, config: &TenantConfig) -> Faults {
+fn pipeline_run(spec: &Value, config: &Settings<'_>) -> Faults {
     let mut faults = resources(spec);
     faults.add(bundle(&spec["pipelineRef"]).under("pipelineRef"));
     faults.add(pipeline(&spec["pipelineSpec"]).under("pipelineSpec"));

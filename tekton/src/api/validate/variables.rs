@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::references;
+use super::{Settings, references};
 use crate::api::fault::Faults;
 use crate::api::read::{list, names, some, text, texts};
 
@@ -19,6 +19,8 @@ struct Walk<'a> {
     scalar: Rule,
     /// For elements of `command` and `args`.
     element: Rule,
+    /// For scripts.
+    script: Rule,
     /// How `mountPath` and `subPath` are called; nothing where mounts are not looked at.
     mounts: Option<[&'a str; 2]>,
     on_error: bool,
@@ -28,9 +30,10 @@ impl Walk<'_> {
     fn step(&self, step: &Value) -> Faults {
         let check = |value: &str| (self.scalar)(value, self.prefix, self.names);
         let mut faults = Faults::none();
-        for field in ["name", "image", "workingDir", "script"] {
+        for field in ["name", "image", "workingDir"] {
             faults.add(check(text(step, field)).under(field));
         }
+        faults.add((self.script)(text(step, "script"), self.prefix, self.names).under("script"));
         for field in ["command", "args"] {
             for (index, value) in texts(step, field).enumerate() {
                 faults.add((self.element)(value, self.prefix, self.names).field_index(field, index));
@@ -53,14 +56,20 @@ impl Walk<'_> {
     }
 }
 
+/// How unknown names in scripts are told: in v1beta1 the name is said.
+fn in_script(config: &Settings<'_>) -> Rule {
+    if config.older { references::known_by_name } else { references::known }
+}
+
 /// Every reference below `prefix` must be to one of `names`.
-pub(super) fn known(steps: &[Value], prefix: &str, names: &Names) -> Faults {
+fn known(steps: &[Value], prefix: &str, names: &Names, config: &Settings<'_>) -> Faults {
     let rule = references::known;
     let walk = Walk {
         prefix,
         names,
         scalar: rule,
         element: rule,
+        script: in_script(config),
         mounts: Some(["MountPath", "SubPath"]),
         on_error: true,
     };
@@ -88,6 +97,7 @@ fn compounded(steps: &[Value], names: &Names, scalar: Rule, element: Rule) -> Fa
         names,
         scalar,
         element,
+        script: scalar,
         mounts: Some(["mountPath", "subPath"]),
         on_error: false,
     };
@@ -100,14 +110,14 @@ fn compounded(steps: &[Value], names: &Names, scalar: Rule, element: Rule) -> Fa
 }
 
 /// Faults of the uses of parameters that must all be declared.
-pub(super) fn declared(steps: &[Value], params: &[Value]) -> Faults {
+pub(super) fn declared(steps: &[Value], params: &[Value], config: &Settings<'_>) -> Faults {
     let all = params.iter().map(|p| text(p, "name").to_owned()).collect();
-    let mut faults = known(steps, "params", &all);
+    let mut faults = known(steps, "params", &all, config);
     let mut objects = Names::new();
     for param in params.iter().filter(|p| text(p, "type") == "object") {
         let name = text(param, "name");
         let keys = param["properties"].as_object().into_iter().flatten().map(|(k, _)| k.clone()).collect();
-        faults.add(known(steps, &format!("params.{name}"), &keys));
+        faults.add(known(steps, &format!("params.{name}"), &keys, config));
         objects.insert(name.to_owned());
     }
     faults.add(objects_as_whole(steps, &objects));
@@ -129,7 +139,7 @@ pub(super) fn in_action(spec: &Value) -> Faults {
     let (all, arrays, objects) = (set(""), set("array"), set("object"));
     let mut faults = Faults::none();
     let mut walk = |prefix: &str, names: &Names, scalar: Rule, element: Rule| {
-        let walk = Walk { prefix, names, scalar, element, mounts: None, on_error: false };
+        let walk = Walk { prefix, names, scalar, element, script: scalar, mounts: None, on_error: false };
         faults.add(walk.step(spec));
     };
     walk("params", &all, references::known, references::known);
@@ -166,19 +176,20 @@ pub(super) fn in_action(spec: &Value) -> Faults {
 }
 
 /// Faults of references to the run's surroundings.
-pub(super) fn context(steps: &[Value]) -> Faults {
+pub(super) fn context(steps: &[Value], config: &Settings<'_>) -> Faults {
     let set = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect::<Names>();
-    let mut faults = known(steps, "context.taskRun", &set(&["name", "namespace", "uid"]));
-    faults.add(known(steps, "context.task", &set(&["name", "retry-count"])));
+    let mut faults = known(steps, "context.taskRun", &set(&["name", "namespace", "uid"]), config);
+    faults.add(known(steps, "context.task", &set(&["name", "retry-count"]), config));
     faults
 }
 
 /// Faults of references to results in scripts.
-pub(super) fn results(spec: &Value) -> Faults {
+pub(super) fn results(spec: &Value, config: &Settings<'_>) -> Faults {
+    let rule = in_script(config);
     let declared: Names = names(spec, "results").map(str::to_owned).collect();
     let mut faults = Faults::none();
     for (index, step) in list(spec, "steps").iter().enumerate() {
-        let fault = references::known(text(step, "script"), "results", &declared);
+        let fault = rule(text(step, "script"), "results", &declared);
         faults.add(fault.under("script").field_index("steps", index));
     }
     faults

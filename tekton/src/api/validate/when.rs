@@ -3,13 +3,13 @@
 use apimachinery::field_error::quote;
 use serde_json::Value;
 
-use crate::api::config::TenantConfig;
+use super::Settings;
 use crate::api::fault::Faults;
 use crate::api::read::{list, text};
 use crate::cel::Program;
 
 /// Faults of the expressions of `holder`, told below `when`.
-pub(super) fn when(holder: &Value, config: &TenantConfig) -> Faults {
+pub(super) fn when(holder: &Value, config: &Settings<'_>) -> Faults {
     let mut faults = Faults::none();
     for (index, expression) in list(holder, "when").iter().enumerate() {
         faults.add(one(expression, config).index(index));
@@ -17,7 +17,7 @@ pub(super) fn when(holder: &Value, config: &TenantConfig) -> Faults {
     faults.under("when")
 }
 
-fn one(expression: &Value, config: &TenantConfig) -> Faults {
+fn one(expression: &Value, config: &Settings<'_>) -> Faults {
     let (cel, input) = (text(expression, "cel"), text(expression, "input"));
     let (operator, values) = (text(expression, "operator"), list(expression, "values"));
     if !cel.is_empty() {

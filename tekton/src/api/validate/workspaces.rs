@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use apimachinery::field_error::quote;
 use serde_json::Value;
 
-use crate::api::config::TenantConfig;
+use super::Settings;
 use crate::api::fault::Faults;
 use crate::api::flags::Level;
 use crate::api::read::{list, names, some, text};
@@ -86,7 +86,7 @@ pub(super) fn declared(spec: &Value) -> Faults {
 }
 
 /// Faults of the workspaces that steps and sidecars keep for themselves.
-pub(super) fn used(spec: &Value, config: &TenantConfig) -> Faults {
+pub(super) fn used(spec: &Value, config: &Settings<'_>) -> Faults {
     let declared: BTreeSet<_> = names(spec, "workspaces").collect();
     let mut faults = Faults::none();
     for (field, feature) in [("steps", "step workspaces"), ("sidecars", "sidecar workspaces")] {
