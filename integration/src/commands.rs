@@ -15,6 +15,7 @@ pub mod conformance;
 pub mod demo;
 pub mod drill;
 pub mod examples;
+pub mod fuzz;
 pub mod golden;
 pub mod images;
 pub mod sim;

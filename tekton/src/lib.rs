@@ -11,4 +11,6 @@ pub mod api;
 pub mod cel;
 pub mod engine;
 #[cfg(any(test, feature = "golden"))]
+pub mod fuzz;
+#[cfg(any(test, feature = "golden"))]
 pub mod golden;

@@ -32,6 +32,14 @@ enum Command {
         /// Only this group; its failures are named.
         group: Option<String>,
     },
+    /// Throw strange inputs at what must hold for every input.
+    Fuzz {
+        /// How long each target runs, in seconds.
+        #[arg(long, default_value_t = 600)]
+        seconds: u64,
+        /// Only this target.
+        target: Option<String>,
+    },
     /// Run the real kubectl and tkn against a server.
     Clients,
     /// Measure: start, steps, chain, burst, creates, idle, history, wide, place.
@@ -104,6 +112,7 @@ fn main() -> ExitCode {
         Command::Golden { dir, group } => {
             commands::golden::run(&dir.unwrap_or_else(|| commands::shared().join("golden")), group.as_deref())
         }
+        Command::Fuzz { seconds, target } => commands::fuzz::run(target.as_deref(), seconds),
         Command::Clients => commands::clients::run(),
         Command::Bench { name, store } => commands::bench::run(&name, store.as_deref()),
         Command::Raw { containers, images } => {

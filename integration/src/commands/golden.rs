@@ -7,7 +7,7 @@ use tekton::golden::{self, Outcomes};
 
 type Replay = fn(&Path) -> std::result::Result<Outcomes, String>;
 
-const GROUPS: [(&str, Replay); 8] = [
+const GROUPS: [(&str, Replay); 9] = [
     ("admission", golden::admission::run),
     ("config", golden::config::run),
     ("conversion", golden::conversion::run),
