@@ -54,7 +54,8 @@ pub(super) fn beta(spec: &Value, config: &Settings<'_>) -> Faults {
     faults
 }
 
-fn bound_workspaces(task: &Value, declared: &BTreeSet<&str>) -> Faults {
+/// Faults of the workspaces that a task is bound to, which must be among `declared`.
+pub(super) fn bound_workspaces(task: &Value, declared: &BTreeSet<&str>) -> Faults {
     let mut seen = BTreeSet::new();
     let mut faults = Faults::none();
     for (index, bound) in list(task, "workspaces").iter().enumerate() {
@@ -157,7 +158,9 @@ fn execution_status(spec: &Value) -> Faults {
     let tasks: BTreeSet<_> = names(spec, "tasks").collect();
     let mut faults = Faults::none();
     for section in SECTIONS {
+        let mut told = Faults::none();
         for (index, task) in list(spec, section).iter().enumerate() {
+            let mut own = Faults::none();
             for (found, path) in referring(task) {
                 if found.iter().any(|e| looks_like_result(e)) {
                     continue;
@@ -173,10 +176,22 @@ fn execution_status(spec: &Value) -> Faults {
                         }
                         format!("pipeline task {of} is not defined in the pipeline")
                     };
-                    faults.add(Faults::invalid(message, &path).field_index(section, index));
+                    own.add(Faults::invalid(message, &path));
                 }
             }
+            // As in the reference, the paths of earlier tasks' faults get each later task in front.
+            told = match section {
+                "tasks" => {
+                    told.add(own);
+                    told.index(index)
+                }
+                _ => {
+                    told.add(own.index(index));
+                    told
+                }
+            };
         }
+        faults.add(told.under(section));
     }
     faults
 }
@@ -196,6 +211,16 @@ fn results(spec: &Value) -> Faults {
             wrong(
                 "expected pipeline results to be task result expressions but an invalid expressions was found",
             );
+        }
+        let shown: Vec<_> = found.into_iter().filter(|e| looks_like_result(e)).collect();
+        let read = shown.iter().filter(|e| references::result(e).is_some()).count();
+        if read != shown.len() {
+            // Where some can be read, the reference prints addresses of memory; here it is how many.
+            let read = if read == 0 { String::new() } else { read.to_string() };
+            wrong(&format!(
+                "expected all of the expressions [{}] to be result expressions but only [{read}] were",
+                shown.join(" ")
+            ));
         }
         let value = text(result, "value");
         let there = value.split('$').filter(|part| !part.is_empty()).all(|part| {

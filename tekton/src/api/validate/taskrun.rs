@@ -54,12 +54,12 @@ fn spec(spec: &Value, config: &Settings<'_>) -> Faults {
         faults.add(breakpoints(debug).under("debug"));
     }
     faults.add(specifics(spec, config));
-    faults.add(status(spec));
+    faults.add(status(spec, config));
     faults.add(pod_template(spec, config));
     faults
 }
 
-fn status(spec: &Value) -> Faults {
+fn status(spec: &Value, config: &Settings<'_>) -> Faults {
     let (status, message) = (text(spec, "status"), text(spec, "statusMessage"));
     let mut faults = Faults::none();
     if !matches!(status, "" | "TaskRunCancelled" | "TaskRunPending") {
@@ -72,7 +72,9 @@ fn status(spec: &Value) -> Faults {
         );
         faults.add(Faults::invalid(text, "statusMessage"));
     }
-    if let Some(retries) = spec.get("retries").and_then(Value::as_i64).filter(|r| *r < 0) {
+    // v1beta1 never looked at the number of retries.
+    let retries = spec.get("retries").and_then(Value::as_i64).filter(|r| *r < 0 && !config.older);
+    if let Some(retries) = retries {
         faults.add(Faults::invalid(format!("{retries} should be >= 0"), "retries"));
     }
     faults.add(not_negative(spec, "timeout", "timeout"));
