@@ -100,7 +100,10 @@ pub fn substitution(data: &[u8]) {
     let most = text.len() + text.matches("$(").count() * longest;
     assert!(out.len() <= most, "what is put in is looked at again");
     let elements = replacements.element(text);
-    let is_array = text.strip_prefix("$(").and_then(|t| t.strip_suffix(')')).is_some_and(|k| replacements.arrays.contains_key(k));
+    let is_array = text
+        .strip_prefix("$(")
+        .and_then(|t| t.strip_suffix(')'))
+        .is_some_and(|k| replacements.arrays.contains_key(k));
     assert!(is_array || elements == [out], "an element that is no array is a text");
     let mut document = serde_json::json!({"args": [text], "script": text, "kept": {"script": text}});
     replacements.document(&mut document, &["kept"]);
@@ -128,7 +131,11 @@ pub fn termination(data: &[u8]) {
         }
     }
     // The same bytes as settings.
-    let map: BTreeMap<_, _> = text.split('\n').filter_map(|line| line.split_once('=')).map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
+    let map: BTreeMap<_, _> = text
+        .split('\n')
+        .filter_map(|line| line.split_once('='))
+        .map(|(k, v)| (k.to_owned(), v.to_owned()))
+        .collect();
     for name in ["feature-flags", "config-defaults"] {
         if let Err(error) = config::check(name, &map) {
             assert!(!error.to_string().is_empty(), "a refusal says nothing");

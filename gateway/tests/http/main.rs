@@ -5,6 +5,7 @@ mod cells;
 mod full;
 mod rules;
 mod tokens;
+mod versions;
 
 use std::sync::Arc;
 
@@ -43,7 +44,17 @@ impl Rig {
         Self::on(store, host).await
     }
 
+    async fn admitting(admission: Admission) -> Self {
+        let (host, _jobs) = base::real::host();
+        let store = Memory::new(host.clock.clone());
+        Self::with(store, host, admission).await
+    }
+
     async fn on(store: Store, host: Host) -> Self {
+        Self::with(store, host, Admission::Bare).await
+    }
+
+    async fn with(store: Store, host: Host, admission: Admission) -> Self {
         for tenant in ["acme", "globex"] {
             let id = TenantId::parse(tenant).unwrap();
             store::tenant::found(&store, &host, &id, Vec::new()).await.unwrap();
@@ -58,7 +69,7 @@ impl Rig {
             peers: cells::peers("gateway"),
             page_key: [6; 32],
             admin: store::tenant::admin::AdminStore::new(store.clone(), host.clone()),
-            admission: Admission::Bare,
+            admission,
             commits: Arc::default(),
         });
         Self { router: gateway::router(app.clone()), app, store, host, keys }

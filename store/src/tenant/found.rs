@@ -68,7 +68,8 @@ pub async fn found(
             },
         });
         if !data.is_empty() {
-            object["data"] = data.iter().map(|(key, value)| ((*key).to_owned(), Value::from(*value))).collect();
+            object["data"] =
+                data.iter().map(|(key, value)| ((*key).to_owned(), Value::from(*value))).collect();
         }
         ops.push(put(id, "configmaps", namespace, &object));
     }

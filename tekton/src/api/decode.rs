@@ -7,19 +7,18 @@
 
 use std::fmt;
 
-mod names;
-
-pub use names::canonical;
-
 use apimachinery::field_error::quote;
 use apimachinery::schema::{Codec, Schema, Type};
 use apimachinery::time::parse_go_duration;
 use serde_json::Value;
 
 mod gotypes;
+mod names;
 mod scalars;
 #[cfg(test)]
 mod tests;
+
+pub use names::canonical;
 
 /// No object nests deeper; what does is refused before by the reader of bodies.
 const DEPTH_MAX: usize = 64;
@@ -105,7 +104,10 @@ impl Walk<'_> {
             (Some(Type::Array), Value::Array(items)) => {
                 for (index, item) in items.iter().enumerate() {
                     let path = Path::Index(place.path, index);
-                    self.value(item, &Place { schema: schema.items(), path: &path, depth: place.depth + 1, ..*place })?;
+                    self.value(
+                        item,
+                        &Place { schema: schema.items(), path: &path, depth: place.depth + 1, ..*place },
+                    )?;
                 }
                 Ok(())
             }
@@ -114,7 +116,9 @@ impl Walk<'_> {
             | (Some(Type::Number), Value::Number(_))
             | (None, _) => Ok(()),
             (Some(Type::Integer), Value::Number(number)) => match number.as_i64() {
-                Some(whole) if schema.node().format != Some("int32") || i32::try_from(whole).is_ok() => Ok(()),
+                Some(whole) if schema.node().format != Some("int32") || i32::try_from(whole).is_ok() => {
+                    Ok(())
+                }
                 _ => Err(self.mismatch(&format!("number {number}"), schema, place)),
             },
             (Some(_), other) => Err(self.mismatch(scalars::kind(other), schema, place)),
@@ -122,7 +126,12 @@ impl Walk<'_> {
     }
 
     /// Values whose Go type reads them itself: its errors name no field.
-    fn own_decoder(&self, value: &Value, schema: Schema, place: &Place<'_>) -> Option<Result<(), DecodeError>> {
+    fn own_decoder(
+        &self,
+        value: &Value,
+        schema: Schema,
+        place: &Place<'_>,
+    ) -> Option<Result<(), DecodeError>> {
         let node = schema.node();
         let told = |fault: Option<String>, hint: &str| {
             Some(fault.map_or(Ok(()), |why| Err(DecodeError::at(place, why, hint.to_owned()))))
@@ -208,7 +217,8 @@ impl Walk<'_> {
 
     fn mismatch(&self, what: &str, schema: Schema, place: &Place<'_>) -> DecodeError {
         let path = place.path.to_string();
-        let is_index = path.rsplit('.').next().is_some_and(|t| !t.is_empty() && t.bytes().all(|b| b.is_ascii_digit()));
+        let is_index =
+            path.rsplit('.').next().is_some_and(|t| !t.is_empty() && t.bytes().all(|b| b.is_ascii_digit()));
         let called = if is_index { "" } else { "Go struct field " };
         let go_type = gotypes::name(schema, place.fields, matches!(place.path, Path::Index(..)), self);
         let why = format!("json: cannot unmarshal {what} into {called}{}{path} of type {go_type}", self.kind);

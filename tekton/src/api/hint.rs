@@ -46,20 +46,41 @@ fn text(message: &str, paths: &[&str]) -> Option<String> {
         ("expected exactly one, got multiple", "keep one of FIELDS and leave out the others"),
         ("expected exactly one, got both", "keep one: names may differ, or one of FIELDS must go"),
         ("expected at least one, got none", "set one of FIELDS"),
-        ("non-existent variable", "declare the parameter or result under `params` or `results`, or correct its name"),
-        ("variable type invalid", "refer to a key (`$(params.NAME.KEY)`), an index (`$(params.NAME[0])`), or use a string parameter"),
+        (
+            "non-existent variable",
+            "declare the parameter or result under `params` or `results`, or correct its name",
+        ),
+        (
+            "variable type invalid",
+            "refer to a key (`$(params.NAME.KEY)`), an index (`$(params.NAME[0])`), or use a string parameter",
+        ),
         ("variable is not properly isolated", "let `$(params.NAME[*])` be the whole element of the list"),
         ("script cannot be used with command", "keep `script` or `command`, and leave out the other"),
         ("invalid resource name", "use lower case letters, digits, `-` and `.`"),
         ("Invalid resource name: length", "use a name of at most 63 characters"),
         ("workspace mount path", "give each workspace a `mountPath` of its own"),
         ("volumeMount cannot be mounted under /tekton/", "mount it elsewhere, or under /tekton/home"),
-        ("invalid value: cycle detected", "leave out one of the `runAfter` or result references on the circle"),
-        ("invalid value: couldn't add link", "let `runAfter` and result references name tasks of this pipeline"),
-        ("A matrixed pipelineTask can only be consumed in aggregate", "refer to `$(tasks.TASK.results.RESULT[*])`"),
+        (
+            "invalid value: cycle detected",
+            "leave out one of the `runAfter` or result references on the circle",
+        ),
+        (
+            "invalid value: couldn't add link",
+            "let `runAfter` and result references name tasks of this pipeline",
+        ),
+        (
+            "A matrixed pipelineTask can only be consumed in aggregate",
+            "refer to `$(tasks.TASK.results.RESULT[*])`",
+        ),
         ("invalid value: managedBy is immutable", "make a new run, and set `managedBy` there"),
-        ("invalid value: Once the TaskRun is complete", "make a new TaskRun; labels and annotations may still be changed"),
-        ("invalid value: Once the PipelineRun is complete", "make a new PipelineRun; labels and annotations may still be changed"),
+        (
+            "invalid value: Once the TaskRun is complete",
+            "make a new TaskRun; labels and annotations may still be changed",
+        ),
+        (
+            "invalid value: Once the PipelineRun is complete",
+            "make a new PipelineRun; labels and annotations may still be changed",
+        ),
         ("invalid value: operator", "set `operator` to `in` or `notin`"),
         ("invalid value: expecting non-empty values", "list at least one text under `values`"),
     ];

@@ -37,7 +37,8 @@ fn below(holder: &mut Value) {
             ("params" | "results" | "taskResults" | "pipelineResults", Value::Array(items)) => {
                 for item in items.iter_mut().filter_map(Value::as_object_mut) {
                     for field in ["value", "default"] {
-                        if let Some(value) = item.get_mut(field).filter(|v| field == "value" || !v.is_null()) {
+                        if let Some(value) = item.get_mut(field).filter(|v| field == "value" || !v.is_null())
+                        {
                             one(value);
                         }
                     }

@@ -3,6 +3,7 @@
 use base64::Engine;
 use serde_json::{Value, json};
 
+use crate::api::convert;
 use crate::engine::condition;
 use crate::engine::decide::{Key, Observed};
 use crate::engine::doc::{is_empty, name, namespace, text};
@@ -138,25 +139,19 @@ pub fn read(fetched: &str, kind: &str) -> Result<Value, String> {
     Ok(object)
 }
 
-/// A Task of `v1beta1` as one of `v1`: containers call their resources by another name. It is verified before: what
-/// was signed is the object as it was fetched.
-pub fn modernise(task: &mut Value) {
-    if text(task, "kind") != "Task" || text(task, "apiVersion") != "tekton.dev/v1beta1" {
+/// An object of an older version as one of the version that is stored. It is verified before: what was signed is the
+/// object as it was fetched.
+pub fn modernise(object: &mut Value) {
+    let kind = text(object, "kind").to_owned();
+    let version = if kind == "StepAction" { "v1beta1" } else { "v1" };
+    if !text(object, "apiVersion").starts_with("tekton.dev/") {
         return;
     }
-    task["apiVersion"] = json!("tekton.dev/v1");
-    let Some(spec) = task.get_mut("spec").and_then(Value::as_object_mut) else { return };
-    for (part, value) in spec {
-        let containers = match (part.as_str(), value) {
-            ("steps" | "sidecars", Value::Array(all)) => all.as_mut_slice(),
-            ("stepTemplate", template) => std::slice::from_mut(template),
-            _ => continue,
-        };
-        for container in containers.iter_mut().filter_map(Value::as_object_mut) {
-            if let Some(resources) = container.remove("resources") {
-                container.insert("computeResources".into(), resources);
-            }
-        }
+    let mut converted = object.clone();
+    // One that cannot be converted is refused by what looks at it next.
+    if convert::to(&kind, version, &mut converted).is_ok() {
+        convert::keep(&kind, object, &mut converted);
+        *object = converted;
     }
 }
 

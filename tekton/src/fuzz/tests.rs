@@ -6,7 +6,8 @@ type Target = fn(&[u8]);
 
 fn again(name: &str, target: Target) -> usize {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/fuzz/found").join(name);
-    let mut files: Vec<PathBuf> = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut files: Vec<PathBuf> =
+        std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();
     for file in &files {
         target(&std::fs::read(file).unwrap());
@@ -16,9 +17,11 @@ fn again(name: &str, target: Target) -> usize {
 
 #[test]
 fn what_was_found_once_stays_mended() {
-    for (name, target) in
-        [("decode", decode as Target), ("substitution", substitution as Target), ("termination", termination as Target)]
-    {
+    for (name, target) in [
+        ("decode", decode as Target),
+        ("substitution", substitution as Target),
+        ("termination", termination as Target),
+    ] {
         assert!(again(name, target) > 0, "no input of target {name} is kept");
     }
 }
@@ -48,7 +51,10 @@ fn spoiled_inputs_are_survived() {
                 match next(&mut state) % 3 {
                     0 => data[at] = b"\"{}[]$().,:-n0\xff\n"[usize::try_from(next(&mut state) % 16).unwrap()],
                     1 => drop(data.remove(at)),
-                    _ => data.insert(at, b"\"{}[]$().,:-n0\xff\n"[usize::try_from(next(&mut state) % 16).unwrap()]),
+                    _ => data.insert(
+                        at,
+                        b"\"{}[]$().,:-n0\xff\n"[usize::try_from(next(&mut state) % 16).unwrap()],
+                    ),
                 }
             }
             target(&data);

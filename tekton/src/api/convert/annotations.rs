@@ -218,7 +218,9 @@ pub(super) fn take_out(
     forget(metadata, key);
     let something = match &value {
         Value::Array(items) => !items.is_empty(),
-        Value::Object(map) => ["inputs", "outputs"].into_iter().any(|k| map.get(k).is_some_and(|v| !v.is_null())),
+        Value::Object(map) => {
+            ["inputs", "outputs"].into_iter().any(|k| map.get(k).is_some_and(|v| !v.is_null()))
+        }
         _ => false,
     };
     if something {

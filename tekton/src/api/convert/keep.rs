@@ -40,7 +40,8 @@ fn tasks(from: &Value, to: Option<&mut Value>) {
     for section in ["tasks", "finally"] {
         for source in list(from, section) {
             let there = to.get_mut(section).and_then(Value::as_array_mut);
-            let Some(task) = there.into_iter().flatten().find(|t| text(t, "name") == text(source, "name")) else {
+            let Some(task) = there.into_iter().flatten().find(|t| text(t, "name") == text(source, "name"))
+            else {
                 continue;
             };
             for field in ["pipelineRef", "pipelineSpec"] {

@@ -19,7 +19,11 @@ pub(super) fn object(pipeline: &mut Value, way: Way) -> Result<(), ConvertError>
     })
 }
 
-pub(super) fn spec(spec: &mut Value, metadata: &mut Map<String, Value>, way: Way) -> Result<(), ConvertError> {
+pub(super) fn spec(
+    spec: &mut Value,
+    metadata: &mut Map<String, Value>,
+    way: Way,
+) -> Result<(), ConvertError> {
     if way == Way::Up {
         remove(spec, "resources");
     }
@@ -29,18 +33,15 @@ pub(super) fn spec(spec: &mut Value, metadata: &mut Map<String, Value>, way: Way
     param_specs(spec)
 }
 
-fn pipeline_task(
-    inner: &mut Value,
-    metadata: &mut Map<String, Value>,
-    way: Way,
-) -> Result<(), ConvertError> {
+fn pipeline_task(inner: &mut Value, metadata: &mut Map<String, Value>, way: Way) -> Result<(), ConvertError> {
     // Pipelines in pipelines are lost, as in the reference; `keep` gives them back.
     for lost in ["pipelineRef", "pipelineSpec", "resources"] {
         remove(inner, lost);
     }
     reference(inner, "taskRef");
     spell(inner, "timeout");
-    let fans_out = |m: &Value| ["params", "include"].into_iter().any(|f| m[f].as_array().is_some_and(|a| !a.is_empty()));
+    let fans_out =
+        |m: &Value| ["params", "include"].into_iter().any(|f| m[f].as_array().is_some_and(|a| !a.is_empty()));
     if inner.get("matrix").is_some_and(|m| !fans_out(m)) {
         remove(inner, "matrix");
     }

@@ -29,12 +29,15 @@ fn an_annotation_that_is_no_json_is_told() {
         "spec": {"steps": []},
     });
     let error = to("Task", "v1beta1", &mut task).unwrap_err();
-    assert!(error.to_string().starts_with("error deserializing key tekton.dev/v1beta1Resources from metadata: "));
+    assert!(
+        error.to_string().starts_with("error deserializing key tekton.dev/v1beta1Resources from metadata: ")
+    );
 }
 
 #[test]
 fn steps_that_have_changed_since_their_fields_were_put_away_are_told() {
-    let put_away = json!({"t": {"deprecatedSteps": [{"name": "", "resources": {}, "tty": true}]}}).to_string();
+    let put_away =
+        json!({"t": {"deprecatedSteps": [{"name": "", "resources": {}, "tty": true}]}}).to_string();
     let mut task = json!({
         "apiVersion": "tekton.dev/v1",
         "metadata": {"name": "t", "annotations": {"tekton.dev/v1beta1.task-deprecations": put_away}},
@@ -59,5 +62,8 @@ fn parameters_of_requests_change_their_shape() {
 
 #[test]
 fn texts_in_annotations_are_safe_for_html_as_gos_are() {
-    assert_eq!(annotations::encode(&json!([{"name": "a<b>&c"}]), ""), r#"[{"name":"a\u003cb\u003e\u0026c"}]"#);
+    assert_eq!(
+        annotations::encode(&json!([{"name": "a<b>&c"}]), ""),
+        r#"[{"name":"a\u003cb\u003e\u0026c"}]"#
+    );
 }

@@ -176,7 +176,9 @@ fn named(schema: Schema, field: &str, fields: &[&str], walk: &Walk<'_>) -> Optio
     let name = match field {
         "spec" if fields.len() == 1 => own(&format!("{}Spec", walk.kind)),
         "status" if fields.len() == 1 => own(&format!("{}Status", walk.kind)),
-        "status" if fields.len() == 2 && walk.kind.ends_with("Run") => own(&format!("{}SpecStatus", walk.kind)),
+        "status" if fields.len() == 2 && walk.kind.ends_with("Run") => {
+            own(&format!("{}SpecStatus", walk.kind))
+        }
         "taskSpec" if in_task => own("EmbeddedTask"),
         "taskSpec" => own("TaskSpec"),
         "metadata" if inside("taskRunSpecs") || inside("taskSpec") => own("PipelineTaskMetadata"),
@@ -185,14 +187,18 @@ fn named(schema: Schema, field: &str, fields: &[&str], walk: &Walk<'_>) -> Optio
         "kind" if inside("taskRef") || inside("customRef") => own("TaskKind"),
         "type" if inside("params") || inside("properties") => own("ParamType"),
         "type" if inside("results") => own("ResultsType"),
-        "securityContext" if inside("podTemplate") || inside("taskPodTemplate") || inside("taskRunTemplate") => {
+        "securityContext"
+            if inside("podTemplate") || inside("taskPodTemplate") || inside("taskRunTemplate") =>
+        {
             "v1.PodSecurityContext".into()
         }
         "securityContext" => "v1.SecurityContext".into(),
         "resources" if schema.property("limits").is_some() => "v1.ResourceRequirements".into(),
         "resources" if walk.kind == "VerificationPolicy" => own("[]ResourcePattern"),
         _ => {
-            let find = |table: &[(&str, &str)]| table.iter().find(|(f, _)| *f == field).map(|(_, n)| (*n).to_owned());
+            let find = |table: &[(&str, &str)]| {
+                table.iter().find(|(f, _)| *f == field).map(|(_, n)| (*n).to_owned())
+            };
             return find(OWN).map(|n| own(&n)).or_else(|| find(CORE));
         }
     };
@@ -203,7 +209,9 @@ fn named(schema: Schema, field: &str, fields: &[&str], walk: &Walk<'_>) -> Optio
 fn listed(items: Schema, field: &str, fields: &[&str], walk: &Walk<'_>) -> Option<String> {
     let version = walk.version;
     let has = |property: &str| items.property(property).is_some();
-    let in_status = fields.first() == Some(&"status") && !fields.contains(&"taskSpec") && !fields.contains(&"pipelineSpec");
+    let in_status = fields.first() == Some(&"status")
+        && !fields.contains(&"taskSpec")
+        && !fields.contains(&"pipelineSpec");
     let name = match field {
         "steps" if in_status => "[]StepState",
         "steps" => "[]Step",

@@ -37,8 +37,14 @@ fn a_fields_place_and_type_are_told_as_go_tells_them() {
         told("number into Go struct field Task.spec.steps.0.image of type string")
     );
     assert_eq!(task(json!({"steps": ["x"]})), told("string into Task.spec.steps.0 of type v1.Step"));
-    assert_eq!(task(json!({"steps": [{"command": "x"}]})), told("string into Go struct field Task.spec.steps.0.command of type []string"));
-    assert_eq!(task(json!({"params": "x"})), told("string into Go struct field Task.spec.params of type v1.ParamSpecs"));
+    assert_eq!(
+        task(json!({"steps": [{"command": "x"}]})),
+        told("string into Go struct field Task.spec.steps.0.command of type []string")
+    );
+    assert_eq!(
+        task(json!({"params": "x"})),
+        told("string into Go struct field Task.spec.params of type v1.ParamSpecs")
+    );
 }
 
 #[test]
@@ -47,10 +53,15 @@ fn fields_that_nobody_has_are_told_wherever_the_schema_is_open() {
     assert_eq!(task(json!({"volumes": [{"name": "v", "emptydir": {}}]})), "");
     assert_eq!(task(json!({"volumes": [{"name": "v", "floppy": {}}]})), unknown("floppy"));
     let run = |spec: Value| {
-        said(json!({"apiVersion": "tekton.dev/v1", "kind": "PipelineRun", "spec": {"pipelineSpec": {"tasks": [{"taskSpec": spec}]}}}))
+        said(
+            json!({"apiVersion": "tekton.dev/v1", "kind": "PipelineRun", "spec": {"pipelineSpec": {"tasks": [{"taskSpec": spec}]}}}),
+        )
     };
     assert_eq!(run(json!({"steps": [{"resources": {}}]})), unknown("resources"));
-    assert_eq!(run(json!({"apiVersion": "example.dev/v1", "kind": "Wait", "spec": {"any": [1, {"thing": true}]}})), "");
+    assert_eq!(
+        run(json!({"apiVersion": "example.dev/v1", "kind": "Wait", "spec": {"any": [1, {"thing": true}]}})),
+        ""
+    );
     assert_eq!(run(json!({"metadata": {"labels": {"a": "b"}}, "steps": []})), "");
 }
 

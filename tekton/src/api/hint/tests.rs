@@ -9,7 +9,8 @@ fn a_gate_that_is_closed_is_told_how_to_open_it() {
     let hints = of(&faults);
     assert_eq!(hints.len(), 1);
     assert!(hints[0].text.contains(r#"-p '{"data":{"enable-api-fields":"beta"}}'"#), "{}", hints[0].text);
-    let faults = Faults::at("feature flag enable-artifacts should be set to true to use artifacts feature.", &[""]);
+    let faults =
+        Faults::at("feature flag enable-artifacts should be set to true to use artifacts feature.", &[""]);
     assert!(of(&faults)[0].text.starts_with("set enable-artifacts: \"true\""));
 }
 
@@ -18,7 +19,10 @@ fn fields_are_named() {
     let mut faults = Faults::missing("steps").under("spec");
     faults.add(Faults::neither(&["taskRef", "taskSpec"]).under("spec"));
     let hints = of(&faults);
-    assert_eq!(hints[0], Hint { field: "spec.taskRef".into(), text: "set one of spec.taskRef, spec.taskSpec".into() });
+    assert_eq!(
+        hints[0],
+        Hint { field: "spec.taskRef".into(), text: "set one of spec.taskRef, spec.taskSpec".into() }
+    );
     assert_eq!(hints[1], Hint { field: "spec.steps".into(), text: "set spec.steps".into() });
 }
 

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::references::{expressions, looks_like_result, result};
 use super::Settings;
+use super::references::{expressions, looks_like_result, result};
 use crate::api::fault::Faults;
 use crate::api::flags::Level;
 use crate::api::read::{list, names, some, text, value_type};

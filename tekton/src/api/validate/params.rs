@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
+use super::Settings;
 use super::results::bad_keys;
 use super::variables;
-use super::Settings;
 use crate::api::fault::Faults;
 use crate::api::read::{map, some, text, texts, value_type};
 

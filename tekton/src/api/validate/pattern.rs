@@ -85,7 +85,12 @@ impl<'a> Parser<'a> {
         }
         let operator = &self.pattern[start..self.at];
         match self.last {
-            Last::Nothing => return Err(("missing argument to repetition operator", self.pattern[start..start + length].to_owned())),
+            Last::Nothing => {
+                return Err((
+                    "missing argument to repetition operator",
+                    self.pattern[start..start + length].to_owned(),
+                ));
+            }
             Last::Repeated(before) => {
                 let whole = self.pattern[before..self.at].to_owned();
                 return Err(("invalid nested repetition operator", whole));
@@ -151,7 +156,10 @@ impl<'a> Parser<'a> {
             first = false;
             if let Some(name) = rest.strip_prefix("[:").and_then(|r| r.find(":]").map(|end| &r[..end])) {
                 let length = name.len() + "[::]".len();
-                let known = ["alnum", "alpha", "ascii", "blank", "cntrl", "digit", "graph", "lower", "print", "punct", "space", "upper", "word", "xdigit"];
+                let known = [
+                    "alnum", "alpha", "ascii", "blank", "cntrl", "digit", "graph", "lower", "print", "punct",
+                    "space", "upper", "word", "xdigit",
+                ];
                 if !known.contains(&name.trim_start_matches('^')) {
                     return Err(("invalid character class range", rest[..length].to_owned()));
                 }
@@ -200,7 +208,9 @@ fn count(text: &str) -> Option<(usize, bool)> {
         Some((low, "")) => (low, None),
         Some((low, high)) => (low, Some(high)),
     };
-    let number = |t: &str| (!t.is_empty() && t.bytes().all(|b| b.is_ascii_digit())).then(|| t.parse().unwrap_or(u32::MAX));
+    let number = |t: &str| {
+        (!t.is_empty() && t.bytes().all(|b| b.is_ascii_digit())).then(|| t.parse().unwrap_or(u32::MAX))
+    };
     let low = number(low)?;
     let high = match high {
         Some(high) => number(high)?,
@@ -224,7 +234,12 @@ fn one(rest: &mut &str) -> Option<Result<Option<char>, Fault>> {
     };
     let after = chars.as_str();
     let invalid = |length: usize| {
-        let end = whole.char_indices().map(|(i, _)| i).chain([whole.len()]).find(|i| *i >= length).unwrap_or(whole.len());
+        let end = whole
+            .char_indices()
+            .map(|(i, _)| i)
+            .chain([whole.len()])
+            .find(|i| *i >= length)
+            .unwrap_or(whole.len());
         Some(Err(("invalid escape sequence", whole[..end].to_owned())))
     };
     let (value, length) = match escaped {

@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use apimachinery::field_error::quote;
 use serde_json::Value;
 
+use super::Settings;
 use super::matrix::{self, of_param};
 use super::references::{self, expressions, looks_like_result};
 use super::{graph, metadata, pipelineparams, pipelinetask, variables, when};
-use super::Settings;
 use crate::api::fault::Faults;
 use crate::api::flags::Level;
 use crate::api::read::{list, names, some, text, texts};

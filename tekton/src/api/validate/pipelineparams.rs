@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
+use super::Settings;
 use super::references::{expressions, is_whole, isolated, known, prohibited, whole_prohibited};
 use super::{matrix, params};
-use super::Settings;
 use crate::api::fault::Faults;
 use crate::api::read::{list, map, text, texts, value_type};
 

@@ -4,12 +4,12 @@ use apimachinery::field_error::quote;
 use apimachinery::time::go_duration;
 use serde_json::{Value, json};
 
+use super::Settings;
 use super::matrix::of_param;
 use super::references::{looks_like_result, result};
 use super::taskrun::{self, Declared};
 use super::update::{self, Rules};
 use super::{metadata, params, pipeline, pipelineparams, refs, variables, workspaces};
-use super::Settings;
 use crate::api::fault::Faults;
 use crate::api::read::{duration, list, names, some, text, value_type};
 

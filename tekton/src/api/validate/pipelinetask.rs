@@ -4,8 +4,8 @@ use apimachinery::field_error::quote;
 use apimachinery::names::dns1123_label;
 use serde_json::Value;
 
-use super::{pipeline, refs, task};
 use super::Settings;
+use super::{pipeline, refs, task};
 use crate::api::fault::Faults;
 use crate::api::flags::Level;
 use crate::api::read::{list, some, text};

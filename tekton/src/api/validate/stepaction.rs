@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use super::{metadata, params, references, results, steps, variables};
 use super::Settings;
+use super::{metadata, params, references, results, steps, variables};
 use crate::api::fault::Faults;
 use crate::api::flags::Level;
 use crate::api::read::{list, names, some, text};

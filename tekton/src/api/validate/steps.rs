@@ -6,9 +6,9 @@ use apimachinery::field_error::quote;
 use apimachinery::names::dns1123_label;
 use serde_json::Value;
 
+use super::Settings;
 use super::workspaces::clean;
 use super::{references, refs, results, when};
-use super::Settings;
 use crate::api::fault::Faults;
 use crate::api::flags::Level;
 use crate::api::read::{duration, list, names, some, text, texts};

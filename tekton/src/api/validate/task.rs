@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use apimachinery::field_error::quote;
 use serde_json::Value;
 
-use super::{metadata, params, results, steps, variables, workspaces};
 use super::Settings;
+use super::{metadata, params, results, steps, variables, workspaces};
 use crate::api::fault::Faults;
 use crate::api::read::{list, some, text};
 

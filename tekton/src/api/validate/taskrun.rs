@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
+use super::Settings;
 use super::update::{self, Rules};
 use super::{metadata, params, refs, task, variables, workspaces};
-use super::Settings;
 use crate::api::fault::Faults;
 use crate::api::flags::Level;
 use crate::api::read::{duration, list, map, names, some, text, texts, value_type};

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::{pipeline, taskrun};
 use super::Settings;
+use super::{pipeline, taskrun};
 use crate::api::fault::Faults;
 use crate::api::read::{list, names, some, text};
 

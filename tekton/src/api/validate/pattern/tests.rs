@@ -7,8 +7,17 @@ fn said(pattern: &str) -> String {
 #[test]
 fn what_go_compiles_is_taken() {
     for pattern in [
-        "", "git+https://github.com/.*", "^a{2,3}?$", r"\d+\.\pL\p{Greek}", "[]a-z[:alpha:]^-]", "(?i:a|b)(?P<n>c)(?s)",
-        r"\Qa*b\E+", "a{,2}", "{", r"[\d\-x]", "x{2}{3}".trim_end_matches("{3}"),
+        "",
+        "git+https://github.com/.*",
+        "^a{2,3}?$",
+        r"\d+\.\pL\p{Greek}",
+        "[]a-z[:alpha:]^-]",
+        "(?i:a|b)(?P<n>c)(?s)",
+        r"\Qa*b\E+",
+        "a{,2}",
+        "{",
+        r"[\d\-x]",
+        "x{2}{3}".trim_end_matches("{3}"),
     ] {
         assert_eq!(said(pattern), "", "{pattern}");
     }
