@@ -117,7 +117,9 @@ impl Fault {
 
     /// With the line that it stands in, and a mark below it.
     fn shown(&self, program: &str) -> String {
-        let before = &program[..self.at.min(program.len())];
+        // A fault may be between the bytes of a character: it is told at the character.
+        let at = (0..=self.at.min(program.len())).rev().find(|at| program.is_char_boundary(*at)).unwrap_or(0);
+        let before = &program[..at];
         let line = before.matches('\n').count();
         let column = before.rsplit('\n').next().unwrap_or_default().chars().count();
         let text = program.split('\n').nth(line).unwrap_or_default().replace('\t', " ");

@@ -106,7 +106,9 @@ impl std::fmt::Display for Quantity {
         const DECIMAL: [&str; 10] = ["n", "u", "m", "", "k", "M", "G", "T", "P", "E"];
         const BINARY: [&str; 7] = ["", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"];
         let small = self.nanos.abs() < 1024 * NANOS;
-        if self.format == Format::Binary && !small {
+        // What is no whole number of bytes would lose something.
+        let whole = self.nanos % NANOS == 0;
+        if self.format == Format::Binary && !small && whole {
             let (mut number, mut step) = (self.value(), 0);
             while number % 1024 == 0 && step + 1 < BINARY.len() {
                 number /= 1024;
