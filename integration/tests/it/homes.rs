@@ -20,6 +20,7 @@ use store::directory::Directory;
 use store::homes::Homes;
 use store::memory::Memory;
 use store::tenant::TenantStore;
+use store::tenant::admin::AdminStore;
 use store::vault::Vault;
 use tenancy::access::{Caller, Role};
 use tenancy::id::{HomeId, TenantId};
@@ -170,13 +171,16 @@ impl Rig {
 }
 
 fn app(store: Store, host: &Host, keys: &KeySet) -> Arc<App> {
+    let mut peers = tenancy::peer::found([], || [9; 32]).unwrap();
     App::new(Parts {
         host: host.clone(),
-        tenants: TenantStore::new(store, host.clone()),
+        tenants: TenantStore::new(store.clone(), host.clone()),
         vault: Arc::new(Vault::new(&[1; 32])),
         keys: keys.clone(),
         audience: AUDIENCE.to_owned(),
-        peer_token: "peer".to_owned(),
+        peers: peers.remove(&tenancy::peer::Peer::Gateway).unwrap(),
+        page_key: [6; 32],
+        admin: AdminStore::new(store, host.clone()),
         admission: Admission::Bare,
         commits: Arc::default(),
     })
