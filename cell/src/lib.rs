@@ -36,6 +36,7 @@ pub mod logs;
 mod lower;
 mod machines;
 mod metrics;
+mod outbox;
 mod peers;
 mod place;
 pub mod provider;
@@ -177,6 +178,7 @@ pub(crate) struct Inner {
     replicas: replicas::Replicas,
     sleep: sleep::Sleep,
     believed: peers::Believed,
+    told: outbox::Told,
     metrics: metrics::Metrics,
     /// This process itself wants no new runs: it is about to leave.
     leaving: AtomicBool,
@@ -217,6 +219,7 @@ impl Cell {
             replicas: replicas::Replicas::default(),
             sleep: sleep::Sleep::default(),
             believed: peers::Believed::default(),
+            told: outbox::Told::default(),
             metrics: metrics::Metrics::default(),
             leaving: AtomicBool::new(false),
             draining: AtomicBool::new(false),

@@ -5,6 +5,7 @@
 
 mod again;
 mod effects;
+mod pace;
 mod scan;
 mod trace;
 
@@ -16,6 +17,7 @@ use std::time::Duration;
 use apimachinery::{kind, meta};
 use serde_json::Value;
 use store::backend::{Revision, RowKey};
+use store::cell::outbox::OUTBOX;
 use store::cell::view::{Look, View, Wanted};
 use store::cell::{CellError, apply, collect, machines};
 use store::object::ObjectKey;
@@ -24,7 +26,7 @@ use tekton::api::config::TenantConfig;
 use tekton::engine::decide::{Decision, ImageConfig, Key, Need, Observed, Opened, Outcome};
 
 use crate::queue::Queue;
-use crate::{Inner, lower, resolve};
+use crate::{Inner, lower, outbox, resolve};
 
 /// Runs that are looked at at the same time.
 const WORKERS: usize = 8;
@@ -59,6 +61,7 @@ pub(crate) struct Runs {
     /// Timers that exist, by run.
     timers: Mutex<BTreeMap<ObjectKey, BTreeSet<i64>>>,
     failures: Mutex<BTreeMap<ObjectKey, u32>>,
+    told: pace::Told,
     buckets: [Bucket; store::records::due::BUCKETS as usize],
 }
 
@@ -81,8 +84,17 @@ pub(crate) fn start(cell: &Arc<Inner>) {
         cell.host.clone().spawn("runs", async move {
             loop {
                 let key = cell.runs.queue.next().await;
-                work(&cell, &key).await;
-                cell.runs.queue.done(&key);
+                let pause = work(&cell, &key).await;
+                if pause.is_zero() {
+                    cell.runs.queue.done(&key);
+                    continue;
+                }
+                // Until then, whatever happens to it is answered by one look.
+                let cell = cell.clone();
+                cell.host.clone().spawn("runs pause", async move {
+                    cell.host.clock.sleep(pause).await;
+                    cell.runs.queue.done(&key);
+                });
             }
         });
     }
@@ -127,15 +139,21 @@ pub(crate) fn know_timer(cell: &Inner, key: &ObjectKey, timer_us: Option<i64>) {
     }
 }
 
-async fn work(cell: &Arc<Inner>, key: &ObjectKey) {
+async fn work(cell: &Arc<Inner>, key: &ObjectKey) -> Duration {
+    let begun = cell.host.clock.mono();
     let rows = rows_of(cell, key);
     let keys: BTreeSet<RowKey> = rows.keys().cloned().collect();
     let done = match key.kind.as_str() {
-        collect::COLLECT => collected(cell, key, keys).await,
-        collect::NAMESPACES => cell.store.namespace_empty(key, &keys.into_iter().collect::<Vec<_>>()).await,
+        collect::COLLECT => collected(cell, key, keys).await.map(|()| 0),
+        collect::NAMESPACES => {
+            cell.store.namespace_empty(key, &keys.into_iter().collect::<Vec<_>>()).await.map(|()| 0)
+        }
+        OUTBOX => outbox::send(cell, key, &keys).await.map(|()| 0),
         _ => pass(cell, key, &keys).await,
     };
-    after(cell, key, &rows, done);
+    let children = done.as_ref().map_or(0, |children| *children);
+    after(cell, key, &rows, done.map(drop));
+    pace::pause(children, cell.host.clock.mono().since(begun))
 }
 
 /// What follows from a pass over `key` that has answered `rows`.
@@ -234,8 +252,8 @@ impl Runs {
     }
 }
 
-/// One pass over one run.
-async fn pass(cell: &Arc<Inner>, key: &ObjectKey, rows: &BTreeSet<RowKey>) -> Result<(), CellError> {
+/// One pass over one run; how much belongs to it.
+async fn pass(cell: &Arc<Inner>, key: &ObjectKey, rows: &BTreeSet<RowKey>) -> Result<usize, CellError> {
     let mut wanted = Wanted { objects: settings_keys(&key.tenant).collect(), ..Wanted::default() };
     let mut extra = Extra::default();
     for _ in 0..NEEDS_MAX {
@@ -243,37 +261,43 @@ async fn pass(cell: &Arc<Inner>, key: &ObjectKey, rows: &BTreeSet<RowKey>) -> Re
             Look::Found(view) => view,
             Look::Gone(due) => {
                 let timers = lock(&cell.runs.timers).remove(key).unwrap_or_default();
-                return cell.store.due_consume(key, &due, &timers).await;
+                return cell.store.due_consume(key, &due, &timers).await.map(|()| 0);
             }
         };
         if view.due.is_empty() {
-            return Ok(());
+            return Ok(0);
         }
         let placed = meta::annotation(&view.run.value, store::cell::CELL);
         if let Some(to) = placed.filter(|to| apply::is_run(&key.kind) && *to != cell.store.cell()) {
             lock(&cell.runs.timers).remove(key);
-            return cell.store.due_forward(&view, to).await;
+            return cell.store.due_forward(&view, to).await.map(|()| 0);
         }
         if cell.store.finalize(&view).await? {
             ring(cell, &view);
             cell.machines_wake();
-            return Ok(());
+            return Ok(0);
+        }
+        if key.kind == outbox::CUSTOM_RUNS && placed == Some(cell.store.cell()) {
+            return outbox::custom_run(cell, &view, &config(&view)).await.map(|()| 0);
         }
         if !apply::is_run(&key.kind) {
-            return cell.store.due_consume(key, &view.due, &BTreeSet::new()).await;
+            return cell.store.due_consume(key, &view.due, &BTreeSet::new()).await.map(|()| 0);
         }
         if cell.store.pull(&view).await? {
             continue;
         }
         let now_us = cell.host.clock.utc().0;
         if is_held(cell, &view) {
-            return hold(cell, &view, now_us + HOLD_US).await;
+            return hold(cell, &view, now_us + HOLD_US).await.map(|()| 0);
         }
         let observed = observed(&view, &extra);
         let outcome = cell.engine.decide(&key.kind, &observed, &config(&view), &cell.installation, now_us);
         match outcome {
             Outcome::Need(needs) => need(cell, &view, needs, &mut wanted, &mut extra).await?,
-            Outcome::Decision(decision) => return settle(cell, &view, *decision, now_us).await,
+            Outcome::Decision(mut decision) => {
+                cell.runs.told.hold_back(&view, &mut decision, cell.host.clock.mono());
+                return settle(cell, &view, *decision, now_us).await.map(|()| view.owned.len());
+            }
         }
     }
     tracing::error!(run = %key.name, namespace = %key.namespace, "the engine never has enough; the run is left for later");

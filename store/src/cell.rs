@@ -11,6 +11,7 @@ pub mod apply;
 pub mod collect;
 pub mod due;
 pub mod machines;
+pub mod outbox;
 pub mod place;
 mod pods;
 pub mod presence;

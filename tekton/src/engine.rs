@@ -4,8 +4,11 @@
 //! [`graph`]; [`resolution`] and [`trust`] (what is fetched from elsewhere); below them [`params`], [`workspaces`], [`substitution`], [`names`], [`condition`], [`doc`].
 
 pub mod claims;
+pub mod cloudevents;
 pub mod condition;
 pub mod decide;
+#[cfg(test)]
+mod dice;
 pub mod doc;
 pub mod graph;
 pub mod names;

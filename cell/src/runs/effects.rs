@@ -12,7 +12,7 @@ use tekton::api::defaults;
 use tekton::engine::decide::{ChildPatch, Decision, PatchKind};
 
 use super::{config, is_done, object_key};
-use crate::lower;
+use crate::{lower, outbox};
 
 /// No timer is nearer than this, µs: a pass must not make itself run at once.
 const TIMER_MIN_US: i64 = 1000;
@@ -63,6 +63,7 @@ pub(super) fn write(
         updates: updates.into_iter().collect(),
         deletes,
         events: events.collect(),
+        messages: decision.cloud_events.into_iter().map(outbox::message).collect(),
         timer_us: after.map(|after| now_us.saturating_add(after.max(TIMER_MIN_US))),
         timers_known_us,
         reserve: None,

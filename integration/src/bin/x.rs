@@ -42,7 +42,7 @@ enum Command {
     },
     /// Run the real kubectl and tkn against a server.
     Clients,
-    /// Measure: start, steps, chain, burst, creates, idle, history, wide, place.
+    /// Measure: start, steps, chain, burst, creates, idle, history, wide, place, pipeline.
     Bench {
         /// Which measurement.
         name: String,

@@ -2,6 +2,7 @@
 
 mod creates;
 mod latency;
+mod pipeline;
 mod place;
 pub mod raw;
 mod standing;
@@ -20,6 +21,9 @@ pub fn run(name: &str, store: Option<&str>) -> Result<bool> {
     if name == "place" {
         println!("{name}: {}", place::run()?);
         return Ok(true);
+    }
+    if name == "pipeline" {
+        return pipeline::run();
     }
     let tools = Tools::ready()?;
     let mut options = Options::new(tools.cella.clone(), tools.images.clone());
@@ -40,7 +44,9 @@ pub fn run(name: &str, store: Option<&str>) -> Result<bool> {
             "idle" => standing::idle(&options).await,
             "history" => standing::history(&options).await,
             "wide" => wide::run(&options).await,
-            other => bail!("there is no measurement {other:?}; there are start, steps, chain, burst, creates, idle, history, wide, place"),
+            other => bail!(
+                "there is no measurement {other:?}; there are start, steps, chain, burst, creates, idle, history, wide, place, pipeline"
+            ),
         }
     })?;
     println!("{name}: {figures} fdatasync_p50_ms={sync:.2}");

@@ -7,6 +7,7 @@ use apimachinery::meta;
 use apimachinery::time::Micros;
 use serde_json::{Value, json};
 
+use super::outbox::{self, Message};
 use super::pods::{self, MachineSize, Wish};
 use super::view::View;
 use super::{
@@ -35,6 +36,8 @@ pub struct RunWrite {
     pub deletes: Vec<ObjectKey>,
     /// Events about the run.
     pub events: Vec<EventWrite>,
+    /// What shall be said to the world outside, in order: an id and a content.
+    pub messages: Vec<(String, Value)>,
     /// When to look again, µs since 1970.
     pub timer_us: Option<i64>,
     /// Timers of this run that exist, as far as the caller knows, µs since 1970.
@@ -117,6 +120,10 @@ impl CellStore {
             }
         }
         self.events(view, &write.events, now, &mut ops).await?;
+        for (order, (id, content)) in (0_i64..).zip(&write.messages) {
+            let message = Message { id: id.clone(), content: content.clone(), tries: 0, since_us: now.0 };
+            ops.push(outbox::put(self.cell(), &view.run.key, &message, now.0 + order));
+        }
         if ops.is_empty() {
             return Ok(Applied::default());
         }
@@ -259,10 +266,7 @@ impl CellStore {
         let run = &view.run;
         let mut by_key: BTreeMap<ObjectKey, &EventWrite> = BTreeMap::new();
         for event in events {
-            let id = derived_uid(&[meta::uid(&run.value), event.kind, &event.reason, &event.message]);
-            let digits: String = id.chars().filter(|c| *c != '-').take(16).collect();
-            let name = format!("{}.{digits}", run.key.name);
-            by_key.insert(ObjectKey { kind: "events".into(), name, ..run.key.clone() }, event);
+            by_key.insert(event_key(run, event), event);
         }
         let reads = by_key.keys().map(|key| Read::Get(key.row())).collect();
         let snapshot = self.snapshot(reads).await?;
@@ -281,7 +285,14 @@ impl CellStore {
     }
 }
 
-fn event_object(run: &Seen, key: &ObjectKey, event: &EventWrite, now: Micros) -> Value {
+/// Where an event stands: two that say the same are one.
+pub(super) fn event_key(run: &Seen, event: &EventWrite) -> ObjectKey {
+    let id = derived_uid(&[meta::uid(&run.value), event.kind, &event.reason, &event.message]);
+    let digits: String = id.chars().filter(|c| *c != '-').take(16).collect();
+    ObjectKey { kind: "events".into(), name: format!("{}.{digits}", run.key.name), ..run.key.clone() }
+}
+
+pub(super) fn event_object(run: &Seen, key: &ObjectKey, event: &EventWrite, now: Micros) -> Value {
     json!({
         "metadata": {
             "name": key.name,
@@ -317,9 +328,9 @@ pub fn is_run(kind: &str) -> bool {
     matches!(kind, "taskruns.tekton.dev" | "pipelineruns.tekton.dev")
 }
 
-/// Kinds that one of a cell's loops looks at.
+/// Kinds that one of a cell's loops looks at: among them the runs that others run, about which it tells the world.
 pub fn is_looked_at(kind: &str) -> bool {
-    is_run(kind) || kind == super::requests::KIND
+    is_run(kind) || kind == super::requests::KIND || kind == "customruns.tekton.dev"
 }
 
 /// What the owner of a run waits for: whether it has ended, how, and how often it was tried.

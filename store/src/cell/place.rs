@@ -246,6 +246,9 @@ impl CellStore {
     /// # Errors
     /// [`CellError::Conflict`] when it is done already.
     pub async fn due_give(&self, key: &ObjectKey, row: &RowKey, to: &str) -> Result<(), CellError> {
+        if key.kind == super::outbox::OUTBOX {
+            return self.outbox_give(key, row, to).await;
+        }
         let theirs = Op::Delete { key: row.clone(), pre: Pre::Present, last: None };
         self.commit("due_give", vec![theirs, due::put(to, key, 0)]).await.map(drop)
     }

@@ -7,8 +7,9 @@ use super::lex::{self, Kind, Token};
 use super::types::Value;
 use super::{Each, Expr, Fault, Macro, Node};
 
-/// Programs nest no deeper.
+/// Programs nest no deeper: operands in a row count once each, brackets as often as they cost more of the stack.
 const DEPTH_MAX: usize = 250;
+const BRACKET: usize = 5;
 /// Words that are no names.
 const RESERVED: [&str; 16] = [
     "as",
@@ -177,8 +178,8 @@ impl<'a> Parser<'a> {
     }
 
     /// One level deeper; none where it is too deep.
-    fn deeper(&mut self) -> bool {
-        self.depth += 1;
+    fn deeper(&mut self, by: usize) -> bool {
+        self.depth += by;
         if self.depth <= DEPTH_MAX {
             return true;
         }
@@ -194,7 +195,7 @@ impl<'a> Parser<'a> {
 
     fn expr(&mut self) -> Node {
         let before = self.depth;
-        if !self.deeper() {
+        if !self.deeper(BRACKET) {
             return nothing(self.token().at);
         }
         let condition = self.logical(Kind::Or);
@@ -236,7 +237,7 @@ impl<'a> Parser<'a> {
         };
         let mut left = operand(self);
         while let Some((_, name)) = operators.iter().find(|(kind, _)| *kind == self.token().kind) {
-            if !self.deeper() {
+            if !self.deeper(1) {
                 break;
             }
             let at = self.step().at;
@@ -284,7 +285,7 @@ impl<'a> Parser<'a> {
         let mut out = self.primary();
         loop {
             let token = self.token();
-            if !matches!(token.kind, Kind::Dot | Kind::BracketOpen) || !self.deeper() {
+            if !matches!(token.kind, Kind::Dot | Kind::BracketOpen) || !self.deeper(1) {
                 break;
             }
             self.step();

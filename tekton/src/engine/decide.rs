@@ -8,6 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
+use crate::engine::cloudevents::CloudEvent;
+
 /// Names an object the engine wants to read or write.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Key {
@@ -136,6 +138,8 @@ pub struct Decision {
     pub deletes: Vec<Key>,
     /// Events, in order.
     pub events: Vec<Event>,
+    /// CloudEvents, in order: to be sent once everything else is written, and again until somebody takes them.
+    pub cloud_events: Vec<CloudEvent>,
     /// Errors that the reference's controller would return, for the log and the goldens.
     pub errors: Vec<String>,
     /// The errors are of a kind that the reference tries again after.

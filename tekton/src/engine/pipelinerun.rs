@@ -26,6 +26,7 @@ use serde_json::{Value, json};
 use crate::api::config::TenantConfig;
 use crate::api::validate;
 use crate::cel;
+use crate::engine::cloudevents;
 use crate::engine::condition::{self, Truth};
 use crate::engine::decide::{Decision, Event, Installation, Need, Observed, Outcome};
 use crate::engine::doc::{is_empty, list, name, namespace, object_mut, text};
@@ -33,6 +34,9 @@ use crate::engine::time::{parse, rfc3339};
 use facts::Facts;
 use state::{Kind, Task};
 use timeouts::Timeouts;
+
+/// Children that are created, or patched, by one decision: a transaction of the store has so many parts at most.
+const WRITES_MAX: usize = 150;
 
 /// Decides what to write for the PipelineRun in `seen`.
 pub fn decide(seen: &Observed, config: &TenantConfig, installation: &Installation, now_us: i64) -> Outcome {
@@ -45,6 +49,7 @@ pub fn decide(seen: &Observed, config: &TenantConfig, installation: &Installatio
         status,
         wake_after_us: None,
         decision: Decision::default(),
+        started: None,
     };
     match pass.run_once() {
         Ok(()) | Err(Stop::Done | Stop::Waits) => pass.finish(),
@@ -72,6 +77,8 @@ struct Pass<'a> {
     /// In place of what the timeouts say.
     wake_after_us: Option<i64>,
     decision: Decision,
+    /// The status in which the run had only started, if it has in this pass.
+    started: Option<Value>,
 }
 
 impl<'a> Pass<'a> {
@@ -126,6 +133,7 @@ impl<'a> Pass<'a> {
             object_mut(&mut self.status).insert("startTime".into(), json!(rfc3339(self.now_us.max(created))));
             self.set_condition(Truth::Unknown, "Started", "");
             self.event("Normal", "Started", "");
+            self.started = Some(self.status.clone());
         }
     }
 
@@ -210,7 +218,7 @@ impl<'a> Pass<'a> {
             let states = facts.states();
             let entry = &mut facts.tasks[at].entry;
             put_states(entry, &states);
-            if let Ok(found) = results::resolve(&facts.tasks[at].entry, &facts.tasks) {
+            if let Ok(found) = results::resolve(&facts.tasks[at].entry, |name| facts.find(name)) {
                 results::put(&mut facts.tasks[at].entry, &found);
                 self.finally_begins(facts);
             }
@@ -218,25 +226,34 @@ impl<'a> Pass<'a> {
         facts.look_again();
         self.programs_run(&facts.tasks)?;
         let finally = facts.finally_queue();
-        for at in queue.into_iter().chain(finally) {
+        let open = !facts.stopping() && !facts.gracefully_cancelled() && !facts.gracefully_stopped();
+        let lacking = |at: &usize| facts.tasks[*at].lacks_children() && (open || facts.tasks[*at].finally);
+        let begun: Vec<usize> = (0..facts.tasks.len()).filter(lacking).collect();
+        for at in begun.into_iter().chain(queue).chain(finally) {
+            if self.decision.creates.len() >= WRITES_MAX {
+                // The others follow at once: a store takes only so much in one go.
+                self.decision.also_after_us = Some(0);
+                break;
+            }
             self.start(facts, at)?;
         }
         facts.look_again();
         if facts.times.pipeline_timed_out() {
-            let (tasks, finally) = (facts.running(false), facts.running(true));
-            self.time_out_children(&tasks);
-            self.time_out_children(&finally);
+            let running = [facts.running(false), facts.running(true)].concat();
+            if !self.time_out_children(&running) {
+                return Err(Stop::Done);
+            }
         }
         Ok(())
     }
 
     /// Puts results into a task that is about to start; one that its producer owes stops the pipeline.
     fn resolve_results(&mut self, facts: &mut Facts, at: usize) {
-        match results::resolve(&facts.tasks[at].entry, &facts.tasks) {
+        match results::resolve(&facts.tasks[at].entry, |name| facts.find(name)) {
             Ok(found) => results::put(&mut facts.tasks[at].entry, &found),
             Err(missing) if facts.skip(at).is_none() => {
                 let task = facts.tasks[at].name.clone();
-                let gave_nothing = facts.tasks.iter().any(|t| t.name == missing.task && t.succeeded());
+                let gave_nothing = facts.find(&missing.task).is_some_and(Task::succeeded);
                 let why = if gave_nothing {
                     format!(
                         "task {:?} completed successfully but did not emit the result {:?}, which is referenced by task {task:?}",
@@ -269,19 +286,29 @@ impl<'a> Pass<'a> {
 
     fn start(&mut self, facts: &mut Facts, at: usize) -> Result<(), Stop> {
         let task = &facts.tasks[at];
-        if task.has_children() || facts.invalid.contains_key(&task.name) || facts.skip(at).is_some() {
+        let begun = task.has_children() && !task.lacks_children();
+        if begun || facts.invalid.contains_key(&task.name) || facts.skip(at).is_some() {
             return Ok(());
         }
         if !task.finally && facts.stopping() {
             return Ok(());
         }
         let mut task = task.clone();
-        task.names = tasks::new_names(name(self.run()), &task);
-        task.children = match self.children(facts, &task) {
+        if !task.has_children() {
+            task.names = tasks::new_names(name(self.run()), &task);
+        }
+        let all = match self.children(facts, &task) {
             Ok(children) => children,
             Err(refused) => return Err(self.not_created(&task, &refused)),
         };
-        self.decision.creates.extend(task.children.iter().cloned());
+        let room = WRITES_MAX - self.decision.creates.len();
+        let there: BTreeSet<&str> = task.children.iter().map(name).collect();
+        let new: Vec<Value> = all.into_iter().filter(|c| !there.contains(name(c))).take(room).collect();
+        self.decision.creates.extend(new.iter().cloned());
+        task.children.extend(new);
+        if task.lacks_children() {
+            self.decision.also_after_us = Some(0);
+        }
         facts.tasks[at] = task;
         facts.started(at);
         Ok(())
@@ -398,6 +425,15 @@ impl<'a> Pass<'a> {
         }
         for error in self.decision.errors.clone() {
             self.event("Warning", "InternalError", &error);
+        }
+        if cloudevents::sink(self.config).is_some() {
+            let mut run = self.seen.run.clone();
+            if let Some(update) = &self.decision.metadata {
+                run["metadata"]["labels"] = json!(update.labels);
+                run["metadata"]["annotations"] = json!(update.annotations);
+            }
+            let started = self.started.as_ref();
+            self.decision.cloud_events = cloudevents::between(&run, started, &self.status, self.config);
         }
         if self.status != self.seen.run["status"] {
             self.decision.status = Some(self.status);

@@ -105,6 +105,11 @@ impl Replacements {
         }
     }
 
+    /// Whether there is nothing to replace.
+    pub fn is_empty(&self) -> bool {
+        self.strings.is_empty() && self.arrays.is_empty() && self.objects.is_empty()
+    }
+
     /// Takes over everything of `other`, which wins.
     pub fn extend(&mut self, other: Replacements) {
         self.strings.extend(other.strings);

@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 
 use crate::api::config::TenantConfig;
 use crate::engine::claims;
+use crate::engine::cloudevents;
 use crate::engine::condition::{self, Truth};
 use crate::engine::decide::{
     ChildPatch, Decision, Event, Installation, Key, MetadataUpdate, Need, Observed, Outcome, PatchKind,
@@ -40,6 +41,7 @@ pub fn decide(seen: &Observed, config: &TenantConfig, installation: &Installatio
         decision: Decision::default(),
         before: condition::succeeded(&seen.run["status"]).clone(),
         for_good: false,
+        started: None,
     };
     match pass.run() {
         Ok(()) => pass.finish(),
@@ -65,6 +67,8 @@ struct Pass<'a> {
     before: Value,
     /// The run has failed for good, whatever retries are left.
     for_good: bool,
+    /// The status in which the run had only started, if it has in this pass.
+    started: Option<Value>,
 }
 
 impl Pass<'_> {
@@ -111,6 +115,7 @@ impl Pass<'_> {
             condition::set(&mut self.status, Truth::Unknown, "Started", "", self.now_us);
             self.before = condition::succeeded(&self.status).clone();
             self.event("Normal", "Started", "");
+            self.started = Some(self.status.clone());
         }
     }
 
@@ -163,6 +168,8 @@ impl Pass<'_> {
                 self.warn(&run, &built, &inputs.name);
                 self.decision.creates.push(built.pod);
                 object_mut(&mut self.status).insert("podName".into(), json!(inputs.name));
+                // Those of an earlier attempt are gone.
+                object_mut(&mut self.status).remove("sidecars");
                 condition::set(
                     &mut self.status,
                     Truth::Unknown,
@@ -256,6 +263,11 @@ impl Pass<'_> {
             if results_apart {
                 self.check_sizes();
             }
+            let goes_on = |c: &Value| !text(c, "name").starts_with("step-") && !c["state"]["running"].is_null();
+            if list(&pod["status"], "containerStatuses").iter().any(goes_on) {
+                // Its sidecars are stopped by the next look.
+                self.decision.also_after_us = Some(0);
+            }
             return;
         }
         self.decision.waits_for = Some("its steps to end".into());
@@ -306,6 +318,11 @@ impl Pass<'_> {
             self.event("Warning", "InternalError", &error);
         }
         self.keep_transition();
+        if cloudevents::sink(self.config).is_some() {
+            let run = with_metadata(&self.seen.run, self.decision.metadata.as_ref());
+            let started = self.started.as_ref();
+            self.decision.cloud_events = cloudevents::between(&run, started, &self.status, self.config);
+        }
         if self.status != self.seen.run["status"] {
             self.decision.status = Some(self.status);
         }
@@ -374,3 +391,6 @@ fn merged_metadata(run: &Value, task: &Value, task_name: Option<&str>) -> Option
         update.labels != strings(run, "labels") || update.annotations != strings(run, "annotations");
     changed.then_some(update)
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,17 +17,24 @@ const LITERAL: [&str; 5] = ["computeResources", "results", "timeout", "descripti
 /// The pipeline with params, context and workspaces of `run` substituted.
 pub fn pipeline(spec: &Value, run: &Value, pipeline_name: &str) -> Value {
     let mut out = spec.clone();
-    for replacements in
-        [of_params(list(spec, "params"), run), context(run, pipeline_name), workspaces(spec, run)]
-    {
-        for part in ["tasks", "finally"] {
-            let tasks = object_mut(&mut out).get_mut(part).and_then(Value::as_array_mut);
-            for entry in tasks.into_iter().flatten() {
-                task(entry, &replacements);
-            }
+    let all = [of_params(list(spec, "params"), run), context(run, pipeline_name), workspaces(spec, run)];
+    for part in ["tasks", "finally"] {
+        let tasks = object_mut(&mut out).get_mut(part).and_then(Value::as_array_mut);
+        for entry in tasks.into_iter().flatten().filter(|entry| has_variables(entry)) {
+            all.iter().for_each(|replacements| task(entry, replacements));
         }
     }
     out
+}
+
+/// Whether there is anything to replace in a document.
+fn has_variables(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.contains("$("),
+        Value::Array(items) => items.iter().any(has_variables),
+        Value::Object(map) => map.values().any(has_variables),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
 }
 
 /// Replacements that the run's params and the pipeline's defaults give.

@@ -35,16 +35,16 @@ impl Pass<'_> {
         let sizes = sizes(&entry, facts);
         apply::at_start(&mut entry, sizes);
         let combinations = matrix::fan_out(&entry["matrix"]);
-        let propagated = results::propagated(&facts.tasks);
+        let propagated = facts.propagated();
         self.params_allowed(&entry, task, &combinations)?;
-        let (bindings, shared) = self.bindings(&entry, task, &propagated).map_err(|error| Refused {
+        let (bindings, shared) = self.bindings(&entry, task, propagated).map_err(|error| Refused {
             reason: "CreateRunFailed",
             message: error.clone(),
             error,
         })?;
         let assistant = self.assistant_of(shared.as_deref());
         let spec = match task.kind {
-            Kind::Task => self.task_spec(&entry, &propagated),
+            Kind::Task => self.task_spec(&entry, propagated),
             Kind::Custom => custom_spec(&entry),
             Kind::Pipeline => pipeline_spec(&entry),
         };

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::Pass;
+use super::{Pass, WRITES_MAX};
 use super::state::TIMED_OUT;
 use crate::engine::condition::{self, Truth};
 use crate::engine::decide::{ChildPatch, Key, PatchKind};
@@ -24,7 +24,9 @@ impl Pass<'_> {
     pub(super) fn cancel(&mut self) {
         let run = name(self.run()).to_owned();
         let children = self.open_children();
-        self.cancel_children(&children, CANCELLED);
+        if !self.cancel_children(&children, CANCELLED) {
+            return;
+        }
         let beyond: Vec<_> = children.iter().filter(|c| text(c, "kind") == "PipelineRun").map(name).collect();
         if beyond.is_empty() {
             self.end("Cancelled", &format!("PipelineRun {run:?} was cancelled"));
@@ -45,21 +47,23 @@ impl Pass<'_> {
 
     /// The run should have ended long ago: it ends without another look at its pipeline.
     pub(super) fn end_overdue(&mut self) {
-        self.cancel_children(&self.open_children(), TIMED_OUT);
+        if !self.cancel_children(&self.open_children(), TIMED_OUT) {
+            return;
+        }
         let within = go_duration(self.times().pipeline_us);
         let message = format!("PipelineRun {:?} failed to finish within {within:?}", name(self.run()));
         self.end("PipelineRunTimeout", &message);
         self.decision.errors.push("PipelineRun has timed out for a long time".into());
     }
 
-    /// Asks children to stop because time is over.
-    pub(super) fn time_out_children(&mut self, children: &[Value]) {
-        self.cancel_children(children, TIMED_OUT);
+    /// Asks children to stop because time is over; whether all were asked.
+    pub(super) fn time_out_children(&mut self, children: &[Value]) -> bool {
+        self.cancel_children(children, TIMED_OUT)
     }
 
     /// Asks children to stop because the run is cancelled, while finally tasks will run.
-    pub(super) fn cancel_gracefully(&mut self, children: &[Value]) {
-        self.cancel_children(children, CANCELLED);
+    pub(super) fn cancel_gracefully(&mut self, children: &[Value]) -> bool {
+        self.cancel_children(children, CANCELLED)
     }
 
     fn end(&mut self, reason: &str, message: &str) {
@@ -67,8 +71,8 @@ impl Pass<'_> {
         object_mut(&mut self.status).insert("completionTime".into(), json!(rfc3339(self.now_us)));
     }
 
-    /// Those that were asked already are left alone.
-    fn cancel_children(&mut self, children: &[Value], why: &str) {
+    /// Those that were asked already are left alone. Whether all are asked by now; if not, the others follow at once.
+    fn cancel_children(&mut self, children: &[Value], why: &str) -> bool {
         for child in children {
             let kind = text(child, "kind");
             let word = match kind {
@@ -81,6 +85,11 @@ impl Pass<'_> {
             if asked || text(&child["spec"], "status") == word {
                 continue;
             }
+            if self.decision.patches.len() >= WRITES_MAX {
+                self.decision.also_after_us = Some(0);
+                self.decision.waits_for = Some("its other children to be asked to stop".into());
+                return false;
+            }
             let message = format!("{kind} cancelled as the PipelineRun it belongs to {why}");
             self.decision.patches.push(ChildPatch {
                 key,
@@ -91,5 +100,6 @@ impl Pass<'_> {
                 ]),
             });
         }
+        true
     }
 }

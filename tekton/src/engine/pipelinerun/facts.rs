@@ -3,13 +3,14 @@
 mod counts;
 mod skip;
 
-use std::cell::RefCell;
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
 pub use skip::Skip;
 
+use super::results;
 use super::state::Task;
 use super::timeouts::Timeouts;
 use crate::engine::condition;
@@ -27,18 +28,50 @@ pub struct Facts<'a> {
     pub times: Timeouts,
     /// Tasks that can never start because a result they need was not given, with the text that says so.
     pub invalid: BTreeMap<String, String>,
-    graph: Graph,
     index: BTreeMap<String, usize>,
+    /// Tasks that must end before each task, and those that wait for it.
+    before: Vec<Vec<usize>>,
+    after: Vec<Vec<usize>>,
     skips: RefCell<BTreeMap<usize, Option<Skip>>>,
+    stops: Cell<Option<bool>>,
+    propagated: OnceCell<Replacements>,
 }
 
 impl<'a> Facts<'a> {
     /// Gathers them.
     pub fn new(run: &'a Value, spec: &Value, tasks: Vec<Task>, times: Timeouts) -> Self {
-        let index = tasks.iter().enumerate().map(|(i, t)| (t.name.clone(), i)).collect();
+        let index: BTreeMap<String, usize> =
+            tasks.iter().enumerate().map(|(i, t)| (t.name.clone(), i)).collect();
         let graph = Graph::of(list(spec, "tasks"));
-        let (invalid, skips) = (BTreeMap::new(), RefCell::default());
-        Self { run, tasks, times, invalid, graph, index, skips }
+        let (mut before, mut after) = (vec![Vec::new(); tasks.len()], vec![Vec::new(); tasks.len()]);
+        for (at, task) in tasks.iter().enumerate().filter(|(_, task)| !task.finally) {
+            for parent in graph.parents(&task.name).filter_map(|name| index.get(name).copied()) {
+                before[at].push(parent);
+                after[parent].push(at);
+            }
+        }
+        Self {
+            run,
+            tasks,
+            times,
+            invalid: BTreeMap::new(),
+            index,
+            before,
+            after,
+            skips: RefCell::default(),
+            stops: Cell::default(),
+            propagated: OnceCell::new(),
+        }
+    }
+
+    /// A task by name.
+    pub fn find(&self, name: &str) -> Option<&Task> {
+        self.index.get(name).and_then(|at| self.tasks.get(*at))
+    }
+
+    /// What results of tasks that have ended give to embedded tasks: the same all through a pass.
+    pub fn propagated(&self) -> &Replacements {
+        self.propagated.get_or_init(|| results::propagated(&self.tasks))
     }
 
     /// Notes that the task at `at` has got its children.
@@ -49,6 +82,7 @@ impl<'a> Facts<'a> {
     /// Forgets why tasks are skipped: something they depend on has changed.
     pub fn look_again(&mut self) {
         self.skips.borrow_mut().clear();
+        self.stops.set(None);
     }
 
     fn spec_status(&self) -> &str {
@@ -76,8 +110,13 @@ impl<'a> Facts<'a> {
 
     /// A failure that is not ignored stops what has not begun.
     pub fn stopping(&self) -> bool {
+        if let Some(known) = self.stops.get() {
+            return known;
+        }
         let stops = |t: &Task| (t.failed() || self.invalid.contains_key(&t.name)) && !t.ignores_failure();
-        self.dag().any(|(_, t)| stops(t))
+        let found = self.dag().any(|(_, t)| stops(t));
+        self.stops.set(Some(found));
+        found
     }
 
     /// The pipeline has finally tasks.
@@ -104,9 +143,7 @@ impl<'a> Facts<'a> {
     }
 
     fn parents(&self, at: usize) -> impl Iterator<Item = usize> {
-        let task = &self.tasks[at];
-        let names = self.graph.parents(&task.name);
-        names.filter(|_| !task.finally).filter_map(|name| self.index.get(name).copied())
+        self.before[at].iter().copied()
     }
 
     fn parents_done(&self, at: usize) -> bool {
@@ -123,20 +160,12 @@ impl<'a> Facts<'a> {
         }
         let done: BTreeSet<usize> = self.dag().map(|(at, _)| at).filter(|at| self.done(*at)).collect();
         let mut reached: BTreeSet<usize> = BTreeSet::new();
-        loop {
-            let more: Vec<_> = self
-                .dag()
-                .map(|(at, _)| at)
-                .filter(|at| !reached.contains(at))
-                .filter(|at| {
-                    self.parents(*at).next().is_none()
-                        || self.parents(*at).any(|p| reached.contains(&p) && done.contains(&p))
-                })
-                .collect();
-            if more.is_empty() {
-                break;
+        let roots = self.dag().map(|(at, _)| at).filter(|at| self.before[*at].is_empty());
+        let mut next: Vec<usize> = roots.collect();
+        while let Some(at) = next.pop() {
+            if reached.insert(at) && done.contains(&at) {
+                next.extend(&self.after[at]);
             }
-            reached.extend(more);
         }
         let lost: Vec<_> = done.difference(&reached).map(|at| self.tasks[*at].name.as_str()).collect();
         if !lost.is_empty() {

@@ -13,19 +13,19 @@ use crate::engine::substitution::Replacements;
 /// reference does.
 pub fn children(facts: &mut Facts) -> Vec<Value> {
     let mut out = Vec::new();
+    let mut all = Replacements::default();
     for at in 0..facts.tasks.len() {
         if facts.done(at)
-            && let Ok(replacements) = results::resolve(&facts.tasks[at].shown, &facts.tasks)
+            && let Ok(replacements) = results::resolve(&facts.tasks[at].shown, |name| facts.find(name))
         {
-            for task in &mut facts.tasks {
-                results::put(&mut task.shown, &replacements);
-                if !task.has_children() {
-                    results::put(&mut task.entry, &replacements);
-                }
-            }
+            all.extend(replacements);
         }
-        let task = &facts.tasks[at];
+        let task = &mut facts.tasks[at];
+        results::put(&mut task.shown, &all);
         out.extend(task.children.iter().map(|child| reference(task, child)));
+    }
+    for task in facts.tasks.iter_mut().filter(|task| !task.has_children()) {
+        results::put(&mut task.entry, &all);
     }
     out
 }

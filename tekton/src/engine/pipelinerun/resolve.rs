@@ -31,8 +31,13 @@ impl Pass<'_> {
             if update.labels.contains_key("tekton.dev/pipeline") {
                 return;
             }
-            let named = list(reference, "params").iter().find(|p| text(p, "name") == "name");
-            named.map(|p| text(p, "value")).filter(|n| !n.is_empty()).unwrap_or(own)
+            let param = |name: &str| {
+                let found = list(reference, "params").iter().find(|p| text(p, "name") == name);
+                found.map_or("", |p| text(p, "value"))
+            };
+            // What is fetched by kind and name has that name.
+            let named = if param("kind") == "pipeline" { param("name") } else { "" };
+            if named.is_empty() { own } else { named }
         } else {
             match text(reference, "name") {
                 "" => own,

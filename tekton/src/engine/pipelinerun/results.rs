@@ -95,9 +95,15 @@ pub fn value(task: &Task, result: &str) -> Option<Value> {
     if task.is_matrixed() && task.kind == Kind::Task {
         return aggregate(task).remove(result).map(Value::from);
     }
+    let found = told(task, result)?;
+    Some(if task.kind == Kind::Custom { of_custom(found) } else { found.clone() })
+}
+
+/// A result as the only child of a task tells it.
+fn told<'t>(task: &'t Task, result: &str) -> Option<&'t Value> {
     let child = task.children.first().filter(|_| task.kind != Kind::Pipeline)?;
     let found = list(&child["status"], "results").iter().find(|r| text(r, "name") == result)?;
-    Some(if task.kind == Kind::Custom { of_custom(&found["value"]) } else { found["value"].clone() })
+    Some(&found["value"])
 }
 
 /// Results of custom tasks are texts; one that is a JSON list of texts is a list where it is referred to.
@@ -124,14 +130,14 @@ pub fn aggregate(task: &Task) -> BTreeMap<String, Vec<String>> {
     out
 }
 
-/// Replacements for all results that `entry` refers to, among `tasks`.
+/// Replacements for all results that `entry` refers to; `find` knows the tasks by name.
 ///
 /// # Errors
 /// The first one that cannot be had; then none is replaced.
-pub fn resolve(entry: &Value, tasks: &[Task]) -> Result<Replacements, Missing> {
+pub fn resolve<'t>(entry: &Value, find: impl Fn(&str) -> Option<&'t Task>) -> Result<Replacements, Missing> {
     let mut out = Replacements::default();
     for reference in of_entry(entry) {
-        let found = tasks.iter().find(|t| t.name == reference.task);
+        let found = find(&reference.task);
         let Some(value) = found.and_then(|task| value(task, &reference.result)) else {
             return Err(Missing { task: reference.task, result: reference.result });
         };
@@ -141,9 +147,9 @@ pub fn resolve(entry: &Value, tasks: &[Task]) -> Result<Replacements, Missing> {
 }
 
 /// References of `entry` to elements beyond the end of a list: the reference's text for the first.
-pub fn beyond_the_end(entry: &Value, tasks: &[Task]) -> Option<String> {
+pub fn beyond_the_end<'t>(entry: &Value, find: impl Fn(&str) -> Option<&'t Task>) -> Option<String> {
     of_entry(entry).iter().find_map(|reference| {
-        let task = tasks.iter().find(|t| t.name == reference.task)?;
+        let task = find(&reference.task)?;
         let (index, value) = (reference.index?, value(task, &reference.result)?);
         let size = value.as_array()?.len();
         (index >= size).then(|| {
@@ -191,6 +197,9 @@ fn replace(out: &mut Replacements, head: &str, task: &str, result: &str, value: 
 
 /// Puts replacements of results, states and reasons into an entry.
 pub fn put(entry: &mut Value, replacements: &Replacements) {
+    if replacements.is_empty() {
+        return;
+    }
     let no_objects = Replacements { objects: BTreeMap::new(), ..replacements.clone() };
     for part in ["params", "when", "displayName", "matrix"] {
         let Some(value) = object_mut(entry).get_mut(part) else { continue };
@@ -291,10 +300,21 @@ enum Found {
 
 fn of_variable(variable: &str, facts: &Facts, out: &mut Replacements) -> Found {
     let Some(reference) = Reference::parse(variable) else { return Found::Invalid };
-    let Some(task) = facts.tasks.iter().find(|t| t.name == reference.task) else { return Found::Invalid };
+    let Some(task) = facts.find(&reference.task) else { return Found::Invalid };
     let Some(value) = value(task, &reference.result) else {
         return if task.succeeded() { Found::Invalid } else { Found::No };
     };
+    // To the pipeline's results, a custom task's are texts.
+    let value = told(task, &reference.result).filter(|_| task.kind == Kind::Custom).cloned().unwrap_or(value);
+    if let Value::Array(items) = &value
+        && reference.index.is_none()
+        && !variable.ends_with("[*]")
+    {
+        // A list without a star is its first element.
+        let Some(first) = items.first() else { return Found::Invalid };
+        out.strings.insert(variable.to_owned(), as_text(first));
+        return Found::Yes;
+    }
     let beyond = match (&value, reference.index, &reference.key) {
         (Value::Array(items), Some(index), _) => index >= items.len(),
         (Value::Object(map), _, Some(key)) => !map.contains_key(key),

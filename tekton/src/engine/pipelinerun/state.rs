@@ -97,9 +97,14 @@ impl Task {
         self.has_children() && self.kind != Kind::Pipeline
     }
 
+    /// Some of the children that its matrix asks for are not there: they are still to be made, or were deleted.
+    pub fn lacks_children(&self) -> bool {
+        self.has_children() && self.is_matrixed() && self.children.len() < self.names.len()
+    }
+
     /// All children have ended well.
     pub fn succeeded(&self) -> bool {
-        self.has_children() && self.children.iter().all(|c| condition::is_successful(&c["status"]))
+        self.has_children() && !self.lacks_children() && self.children.iter().all(|c| condition::is_successful(&c["status"]))
     }
 
     /// A child has ended badly.

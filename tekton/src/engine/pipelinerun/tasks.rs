@@ -1,6 +1,6 @@
 //! From the entries of the pipeline to tasks with their specs and children; and whether they fit each other.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
@@ -11,6 +11,28 @@ use crate::engine::doc::{is_empty, list, name, namespace, text};
 use crate::engine::names::child_name;
 use crate::engine::params::{self, Misfit, Type, references};
 
+/// The children that the run knows or owns, by kind and task of the pipeline.
+struct There<'a> {
+    listed: BTreeMap<(&'a str, &'a str), Vec<&'a str>>,
+    labelled: BTreeMap<(&'a str, &'a str), Vec<&'a Value>>,
+}
+
+impl<'a> There<'a> {
+    fn of(known: &'a Value, owned: &'a [Value]) -> Self {
+        let mut out = Self { listed: BTreeMap::new(), labelled: BTreeMap::new() };
+        for reference in known.as_array().into_iter().flatten() {
+            let key = (text(reference, "kind"), text(reference, "pipelineTaskName"));
+            out.listed.entry(key).or_default().push(text(reference, "name"));
+        }
+        for object in owned {
+            if let Some(task) = object["metadata"]["labels"]["tekton.dev/pipelineTask"].as_str() {
+                out.labelled.entry((text(object, "kind"), task)).or_default().push(object);
+            }
+        }
+        out
+    }
+}
+
 impl Pass<'_> {
     /// The tasks of `spec`, in order, those of `finally` last.
     ///
@@ -20,25 +42,32 @@ impl Pass<'_> {
         let mut needs = BTreeSet::new();
         let mut waits = false;
         let mut out: Vec<Task> = Vec::new();
+        let mut index: BTreeMap<String, usize> = BTreeMap::new();
+        let known = self.status["childReferences"].clone();
+        let there = There::of(&known, &self.seen.owned);
         for (part, finally) in [("tasks", false), ("finally", true)] {
             for entry in list(spec, part) {
                 let mut task = bare(entry, finally);
-                if let Some(text) = results::beyond_the_end(entry, &out) {
+                let find = |name: &str| index.get(name).and_then(|at| out.get(*at));
+                if let Some(text) = results::beyond_the_end(entry, find) {
                     let place = format!("PipelineRun {}/{}", namespace(self.run()), name(self.run()));
                     let message = format!("{place} can't be Run; couldn't resolve all references: {text}");
                     return Err(self.refuse("PipelineValidationFailed", &message, &text));
                 }
-                if let Ok(replacements) = results::resolve(entry, &out) {
+                if let Ok(replacements) = results::resolve(entry, find)
+                    && !replacements.is_empty()
+                {
                     results::put(&mut task.entry, &replacements);
                     task.shown = task.entry.clone();
                 }
-                self.children_of(&mut task);
+                self.children_of(&mut task, &there);
                 match self.spec_of(&mut task, pipeline_name) {
                     Ok(()) => {}
                     Err(Stop::Need(more)) => needs.extend(more),
                     Err(Stop::Waits) => waits = true,
                     Err(Stop::Done) => return Err(Stop::Done),
                 }
+                index.insert(task.name.clone(), out.len());
                 out.push(task);
             }
         }
@@ -53,24 +82,22 @@ impl Pass<'_> {
     }
 
     /// Names of the task's children, from the status, from labels, or new ones; and those that are there.
-    fn children_of(&self, task: &mut Task) {
-        let kind = task.kind.child();
-        let listed = list(&self.status, "childReferences").iter();
-        let listed = listed.filter(|r| text(r, "pipelineTaskName") == task.name && text(r, "kind") == kind);
-        task.names = listed.map(|r| text(r, "name").to_owned()).collect();
-        let label = |o: &&Value| {
-            text(o, "kind") == kind
-                && o["metadata"]["labels"]["tekton.dev/pipelineTask"].as_str() == Some(&task.name)
-        };
-        let mut found: Vec<&Value> = self.seen.owned.iter().filter(label).collect();
+    fn children_of(&self, task: &mut Task, there: &There) {
+        let key = (task.kind.child(), task.name.as_str());
+        task.names = there.listed.get(&key).into_iter().flatten().map(|name| (*name).to_owned()).collect();
+        let mut found: Vec<&Value> = there.labelled.get(&key).cloned().unwrap_or_default();
         found.sort_by_key(|child| (name(child).len(), name(child)));
         for child in &found {
             if !task.names.iter().any(|n| n == name(child)) {
                 task.names.push(name(child).to_owned());
             }
         }
-        if task.names.is_empty() {
-            task.names = new_names(name(self.run()), task);
+        if task.names.is_empty() || task.is_matrixed() {
+            // A matrix whose lists are not known any more says nothing of its children.
+            let all = new_names(name(self.run()), task);
+            if task.names.iter().all(|name| all.contains(name)) {
+                task.names = all;
+            }
         }
         let there = |wanted: &String| found.iter().find(|c| name(c) == wanted).map(|c| (*c).clone());
         task.children = task.names.iter().filter_map(there).collect();
@@ -218,9 +245,10 @@ impl Pass<'_> {
 
     /// References to results and optional workspaces must fit, before anything starts.
     pub(super) fn references_fit(&mut self, spec: &Value, tasks: &[Task]) -> Result<(), Stop> {
+        let index: BTreeMap<&str, &Task> = tasks.iter().map(|t| (t.name.as_str(), t)).collect();
         for task in tasks {
             for reference in results::of_entry(&task.entry) {
-                if let Some(why) = unknown_result(&reference, tasks) {
+                if let Some(why) = unknown_result(&reference, &index) {
                     let error = format!("invalid result reference in pipeline task {:?}: {why}", task.name);
                     return Err(self.refuse_as_is("InvalidTaskResultReference", &error, &error));
                 }
@@ -230,7 +258,7 @@ impl Pass<'_> {
             let mut wanted = Vec::new();
             results::variables(&result["value"], &mut wanted);
             for reference in wanted.iter().filter_map(|w| results::Reference::parse(w)) {
-                if let Some(why) = unknown_result(&reference, tasks) {
+                if let Some(why) = unknown_result(&reference, &index) {
                     let error = format!("invalid pipeline result {:?}: {why}", text(result, "name"));
                     let message = format!(
                         "Failed to resolve pipeline result reference for {:?} with error {error}",
@@ -308,8 +336,8 @@ fn check(task: &Task) -> Option<Misfit> {
     params::check(&specs, &given).err()
 }
 
-fn unknown_result(reference: &results::Reference, tasks: &[Task]) -> Option<String> {
-    let Some(producer) = tasks.iter().find(|t| t.name == reference.task) else {
+fn unknown_result(reference: &results::Reference, tasks: &BTreeMap<&str, &Task>) -> Option<String> {
+    let Some(producer) = tasks.get(reference.task.as_str()) else {
         return Some(format!("referenced pipeline task {:?} does not exist", reference.task));
     };
     if producer.kind != Kind::Task {

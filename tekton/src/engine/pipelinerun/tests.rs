@@ -6,25 +6,12 @@ use super::decide;
 use crate::api::config::TenantConfig;
 use crate::api::defaults;
 use crate::engine::condition;
-use crate::engine::decide::{Decision, Installation, Key, Observed, Outcome};
+use crate::engine::decide::{Decision, Key, Observed, Outcome};
+use crate::engine::dice::{Dice, installation};
 use crate::engine::doc::{list, name, text};
 
 const START_US: i64 = 1_893_456_000_000_000;
 const MINUTE_US: i64 = 60_000_000;
-
-/// Numbers that look random and are the same in every run.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % limit
-    }
-
-    fn one_in(&mut self, chance: u64) -> bool {
-        self.below(chance) == 0
-    }
-}
 
 fn entry(dice: &mut Dice, at: u64, finally: bool) -> Value {
     let mut task = json!({
@@ -78,17 +65,7 @@ struct Story {
 
 impl Story {
     fn decide(&self) -> Decision {
-        let installation = Installation {
-            entrypoint_image: String::new(),
-            nop_image: "nop".into(),
-            shell_image: String::new(),
-            shell_image_win: String::new(),
-            workingdirinit_image: String::new(),
-            sidecarlogresults_image: String::new(),
-            release: String::new(),
-            kubernetes_minor: 33,
-            resolvers: false,
-        };
+        let installation = installation();
         let again = || decide(&self.seen, &TenantConfig::default(), &installation, self.now_us);
         let (first, second) = (again(), again());
         assert_eq!(format!("{first:?}"), format!("{second:?}"), "the same question has two answers");
@@ -126,7 +103,13 @@ impl Story {
         let decision = self.decide();
         assert!(!was_done || wants_nothing(&decision), "a run that has ended wants {decision:?}");
         self.apply(&decision);
-        let again = self.decide();
+        let mut at_once = decision.also_after_us == Some(0);
+        let mut again = self.decide();
+        while at_once {
+            self.apply(&again);
+            at_once = again.also_after_us == Some(0);
+            again = self.decide();
+        }
         assert!(wants_nothing(&again), "after its own writes it wants {again:?}");
         if !condition::is_done(&self.seen.run["status"]) {
             assert!(
@@ -256,4 +239,43 @@ fn a_pipeline_does_not_run_itself() {
     let status = decision.status.expect("it has ended");
     let message = text(condition::succeeded(&status), "message");
     assert!(message.ends_with("pipelines run each other in a circle: a -> b -> a"), "{message}");
+}
+
+/// A run of a matrix with more combinations than one decision may write, and of so many tasks beside it.
+#[test]
+fn what_is_too_much_for_one_decision_is_done_in_several() {
+    let values: Vec<String> = (0..200).map(|i| i.to_string()).collect();
+    let spec = json!({"params": [{"name": "p", "default": ""}], "steps": [{"name": "s", "image": "i", "command": ["c"]}]});
+    let mut tasks = vec![json!({"name": "m", "matrix": {"params": [{"name": "p", "value": values}]}, "taskSpec": spec})];
+    tasks.extend((0..200).map(|i| json!({"name": format!("t{i}"), "taskSpec": spec})));
+    let mut run = json!({
+        "apiVersion": "tekton.dev/v1", "kind": "PipelineRun",
+        "metadata": {"name": "run", "namespace": "ns", "uid": "uid-run", "creationTimestamp": "2030-01-01T00:00:00Z"},
+        "spec": {"pipelineSpec": {"tasks": tasks}},
+    });
+    defaults::apply("PipelineRun", &mut run, &TenantConfig::default());
+    let mut story = Story { seen: Observed { run, ..Observed::default() }, now_us: START_US, made: Vec::new() };
+    let mut looks = 0;
+    loop {
+        let decision = story.decide();
+        assert!(decision.creates.len() <= super::WRITES_MAX, "{} at once", decision.creates.len());
+        story.apply(&decision);
+        looks += 1;
+        if decision.also_after_us != Some(0) {
+            break;
+        }
+    }
+    assert_eq!((story.made.len(), looks), (400, 3));
+    let param = |child: &Value| text(&child["spec"]["params"][0], "value").to_owned();
+    for child in story.seen.owned.iter().filter(|c| name(c).starts_with("run-m-")) {
+        assert_eq!(name(child), format!("run-m-{}", param(child)), "each has the params of its own combination");
+    }
+    // All of them are asked to stop, and only then the run has ended.
+    story.seen.run["spec"]["status"] = json!("Cancelled");
+    while !condition::is_done(&story.seen.run["status"]) {
+        let decision = story.decide();
+        assert!(decision.patches.len() <= super::WRITES_MAX);
+        story.apply(&decision);
+    }
+    assert!(story.seen.owned.iter().all(|c| text(&c["spec"], "status") == "TaskRunCancelled"));
 }

@@ -27,6 +27,11 @@ pub struct Flags {
 }
 
 impl Flags {
+    /// Whether sidecars are init containers that go on beside the others.
+    pub fn native_sidecars(&self) -> bool {
+        self.native_sidecars
+    }
+
     /// Those of a tenant's settings.
     pub fn of(config: &TenantConfig, installation: &Installation) -> Self {
         let flag = |name: &str| config.feature_flags.get(name).map_or("", String::as_str);

@@ -6,6 +6,7 @@ use super::Pass;
 use crate::engine::condition;
 use crate::engine::decide::{ChildPatch, Key, PatchKind};
 use crate::engine::doc::{list, name, namespace, object_mut, text};
+use crate::engine::pod::Flags;
 
 /// The sidecar that reports results ends by itself.
 const REPORTER: &str = "sidecar-tekton-log-results";
@@ -16,6 +17,10 @@ impl Pass<'_> {
         let pod_name = text(&self.status, "podName").to_owned();
         let reason = text(condition::succeeded(&self.status), "reason");
         if pod_name.is_empty() || matches!(reason, "TaskRunCancelled" | "TaskRunTimeout") {
+            return;
+        }
+        // Native ones are ended by whoever runs the Pod.
+        if Flags::of(self.config, self.installation).native_sidecars() {
             return;
         }
         let is_it = |o: &&Value| text(o, "kind") == "Pod" && name(o) == pod_name;

@@ -109,7 +109,11 @@ impl Pass<'_> {
             } else {
                 self.decision.deletes.push(key);
             }
-            self.terminate_steps(reason, name(&pod));
+        }
+        // Also where somebody else has removed the Pod.
+        let pod = text(&self.status, "podName").to_owned();
+        if !pod.is_empty() {
+            self.terminate_steps(reason, &pod);
         }
         self.set_failed(reason, message);
     }

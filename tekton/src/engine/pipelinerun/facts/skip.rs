@@ -126,7 +126,7 @@ impl Facts<'_> {
     /// when expressions said no. Any other lack is a mistake of the pipeline.
     fn results_missing(&self, at: usize) -> bool {
         let task = &self.tasks[at];
-        let Err(missing) = results::resolve(&task.entry, &self.tasks) else { return false };
+        let Err(missing) = results::resolve(&task.entry, |name| self.find(name)) else { return false };
         let Some(producer) = self.index.get(&missing.task) else { return false };
         task.finally || task.ignores_failure() || self.skip(*producer) == Some(Skip::When)
     }
