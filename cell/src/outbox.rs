@@ -54,7 +54,8 @@ pub(crate) fn message(event: CloudEvent) -> (String, Value) {
 /// Tells the state of a custom run, once.
 pub(crate) async fn custom_run(cell: &Inner, view: &View, config: &TenantConfig) -> Result<(), CellError> {
     let wanted = config.feature_flags.get("send-cloudevents-for-runs").is_none_or(|flag| flag != "false");
-    let event = cloudevents::sink(config).filter(|_| wanted).and_then(|s| cloudevents::of(&view.run.value, s));
+    let event =
+        cloudevents::sink(config).filter(|_| wanted).and_then(|s| cloudevents::of(&view.run.value, s));
     let fresh = event.filter(|event| {
         let mut told = cell.told.0.lock().unwrap_or_else(PoisonError::into_inner);
         if told.len() >= REMEMBERED {
@@ -67,10 +68,15 @@ pub(crate) async fn custom_run(cell: &Inner, view: &View, config: &TenantConfig)
 }
 
 /// Sends the messages in `rows`.
-pub(crate) async fn send(cell: &Arc<Inner>, key: &ObjectKey, rows: &BTreeSet<RowKey>) -> Result<(), CellError> {
+pub(crate) async fn send(
+    cell: &Arc<Inner>,
+    key: &ObjectKey,
+    rows: &BTreeSet<RowKey>,
+) -> Result<(), CellError> {
     for held in cell.store.outbox_read(rows).await? {
         let event = &held.message.content;
-        let run = event["data"].as_object().and_then(|data| data.values().next()).cloned().unwrap_or_default();
+        let run =
+            event["data"].as_object().and_then(|data| data.values().next()).cloned().unwrap_or_default();
         let (kind, sink) = (text(event, "type"), text(event, "sink"));
         match deliver(cell, &held).await {
             Ok(()) => {
@@ -85,7 +91,8 @@ pub(crate) async fn send(cell: &Arc<Inner>, key: &ObjectKey, rows: &BTreeSet<Row
                     let told = EventWrite { kind: "Warning", reason: "CloudEventFailed".into(), message };
                     cell.store.outbox_done(&held, &run, &told).await?;
                 } else {
-                    let pause = PAUSE_MIN_US.saturating_mul(1 << held.message.tries.min(20)).min(PAUSE_MAX_US);
+                    let pause =
+                        PAUSE_MIN_US.saturating_mul(1 << held.message.tries.min(20)).min(PAUSE_MAX_US);
                     cell.store.outbox_again(key, &held, now_us + pause).await?;
                 }
             }
@@ -110,7 +117,8 @@ async fn deliver(cell: &Inner, held: &Held) -> Result<(), Refused> {
     let event = &held.message.content;
     let never = |why: String| Refused { why, for_good: true };
     let url = Url::parse(text(event, "sink")).map_err(|error| never(error.to_string()))?;
-    let mut request = Request::get(url, ANSWER_MAX).header(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    let mut request =
+        Request::get(url, ANSWER_MAX).header(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     request.method = Method::POST;
     request.body = event["data"].to_string().into();
     let time = Micros(held.message.since_us).rfc3339_micros();

@@ -44,7 +44,11 @@ impl Told {
         if let Some((at, before)) = told.get(&view.run.key) {
             let waited = now.since(*at);
             let small = counted.saturating_sub(*before) < view.owned.len() / STEP;
-            if small && waited < LATEST && decision.metadata.is_none() && only_counted(&view.run.value["status"], new) {
+            if small
+                && waited < LATEST
+                && decision.metadata.is_none()
+                && only_counted(&view.run.value["status"], new)
+            {
                 let reason = &new["conditions"][0]["reason"];
                 decision.events.retain(|event| event.kind != "Normal" || *reason != event.reason.as_str());
                 let left = i64::try_from((LATEST - waited).as_micros()).unwrap_or(0);
@@ -65,7 +69,10 @@ fn only_counted(old: &Value, new: &Value) -> bool {
         .all(|field| old["conditions"][0][field] == new["conditions"][0][field]);
     let rest = |status: &Value| -> Vec<(String, Value)> {
         let members = status.as_object().into_iter().flatten();
-        members.filter(|(name, _)| !COUNTED.contains(&name.as_str())).map(|(n, v)| (n.clone(), v.clone())).collect()
+        members
+            .filter(|(name, _)| !COUNTED.contains(&name.as_str()))
+            .map(|(n, v)| (n.clone(), v.clone()))
+            .collect()
     };
     same_kind && rest(old) == rest(new)
 }

@@ -31,14 +31,20 @@ impl Receiver {
         let address = listener.local_addr().unwrap().to_string();
         let router = Router::new().route("/sink", post(take)).with_state((got.clone(), troubled));
         let (clock, jobs) = (host.clock.clone(), host.jobs.clone());
-        host.spawn("receiver", async move { base::serve::plain(listener, router, clock, jobs).await.unwrap() });
+        host.spawn(
+            "receiver",
+            async move { base::serve::plain(listener, router, clock, jobs).await.unwrap() },
+        );
         Self { address, got }
     }
 
     /// The types of the events that it has taken.
     fn taken(&self) -> BTreeSet<String> {
         let got = self.got.lock().unwrap();
-        got.iter().filter(|(.., status)| *status == 202).map(|(headers, ..)| header(headers, "ce-type")).collect()
+        got.iter()
+            .filter(|(.., status)| *status == 202)
+            .map(|(headers, ..)| header(headers, "ce-type"))
+            .collect()
     }
 }
 
@@ -87,7 +93,10 @@ async fn every_change_of_a_run_reaches_the_sink_even_if_that_is_in_trouble_at_fi
     let got = receiver.got.lock().unwrap().clone();
     let refused: BTreeSet<_> = got.iter().filter(|g| g.2 == 503).map(|(h, ..)| header(h, "ce-id")).collect();
     let taken: BTreeSet<_> = got.iter().filter(|g| g.2 == 202).map(|(h, ..)| header(h, "ce-id")).collect();
-    assert!(!refused.is_empty() && refused.is_subset(&taken), "what was refused comes again under the same id");
+    assert!(
+        !refused.is_empty() && refused.is_subset(&taken),
+        "what was refused comes again under the same id"
+    );
     assert_eq!(taken.len(), got.iter().filter(|g| g.2 == 202).count(), "what was taken is not sent again");
     for (headers, body, _) in &got {
         assert_eq!(header(headers, "content-type"), "application/json");

@@ -33,7 +33,8 @@ pub fn sink(config: &TenantConfig) -> Option<&str> {
     let events = config.others.get("config-events");
     let formats = events.and_then(|data| data.get("formats")).map_or(FORMAT, String::as_str);
     let wanted = formats.trim().is_empty() || formats.split(',').any(|format| format.trim() == FORMAT);
-    let own = events.and_then(|data| data.get("sink")).map(|sink| sink.trim()).filter(|sink| !sink.is_empty());
+    let own =
+        events.and_then(|data| data.get("sink")).map(|sink| sink.trim()).filter(|sink| !sink.is_empty());
     let old = || config.config_defaults.get("default-cloud-events-sink").map(|sink| sink.trim());
     own.or_else(old).filter(|sink| wanted && !sink.is_empty())
 }
@@ -76,7 +77,12 @@ pub fn of(run: &Value, sink: &str) -> Option<CloudEvent> {
     Some(CloudEvent {
         id: format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]),
         kind: format!("dev.tekton.event.{}.{}.v1", kind.to_lowercase(), word(kind, status)),
-        source: format!("/apis/{}/namespaces/{}/{kind}/{}", text(run, "apiVersion"), namespace(run), name(run)),
+        source: format!(
+            "/apis/{}/namespaces/{}/{kind}/{}",
+            text(run, "apiVersion"),
+            namespace(run),
+            name(run)
+        ),
         subject: name(run).to_owned(),
         sink: sink.to_owned(),
         data: json!({member: run}),
@@ -85,8 +91,15 @@ pub fn of(run: &Value, sink: &str) -> Option<CloudEvent> {
 
 /// The events for a change of `run` to `status`: also that it was waiting and that it has started, where it did both
 /// at once. `started` is the status in which it had only started.
-pub fn between(run: &Value, started: Option<&Value>, status: &Value, config: &TenantConfig) -> Vec<CloudEvent> {
-    let Some(sink) = sink(config).filter(|_| !condition::succeeded(status).is_null()) else { return Vec::new() };
+pub fn between(
+    run: &Value,
+    started: Option<&Value>,
+    status: &Value,
+    config: &TenantConfig,
+) -> Vec<CloudEvent> {
+    let Some(sink) = sink(config).filter(|_| !condition::succeeded(status).is_null()) else {
+        return Vec::new();
+    };
     let with = |status: &Value| {
         let mut run = run.clone();
         run["status"] = status.clone();

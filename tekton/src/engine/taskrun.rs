@@ -263,7 +263,8 @@ impl Pass<'_> {
             if results_apart {
                 self.check_sizes();
             }
-            let goes_on = |c: &Value| !text(c, "name").starts_with("step-") && !c["state"]["running"].is_null();
+            let goes_on =
+                |c: &Value| !text(c, "name").starts_with("step-") && !c["state"]["running"].is_null();
             if list(&pod["status"], "containerStatuses").iter().any(goes_on) {
                 // Its sidecars are stopped by the next look.
                 self.decision.also_after_us = Some(0);

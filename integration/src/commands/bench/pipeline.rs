@@ -22,6 +22,8 @@ use store::records::due;
 use tekton::api::config::TenantConfig;
 use tekton::api::defaults;
 use tekton::engine::decide::{Decision, Installation, Observed, Outcome};
+use tenancy::peer::{Peer, Peers};
+use tenancy::placement::CellId;
 
 const SIZES: [usize; 3] = [10, 100, 1000];
 /// Tasks of one layer.
@@ -99,7 +101,12 @@ impl Backend for Metered {
     fn settle(&self, id: RequestId) -> BoxFuture<'_, Result<Settled, ReadError>> {
         self.inner.settle(id)
     }
-    fn changes(&self, scope: &str, after: Revision, limit: usize) -> BoxFuture<'_, Result<Changes, ReadError>> {
+    fn changes(
+        &self,
+        scope: &str,
+        after: Revision,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Changes, ReadError>> {
         self.inner.changes(scope, after, limit)
     }
     fn bell(&self, table: Table, partition: &str) -> Box<dyn Bell> {
@@ -126,7 +133,8 @@ fn task(at: usize) -> Value {
     if at >= WIDE {
         let before = format!("task-{}", at - WIDE + at % 3);
         // The last of a layer must not wait for its own.
-        let before = if (at - WIDE + at % 3) / WIDE < at / WIDE { before } else { format!("task-{}", at - WIDE) };
+        let before =
+            if (at - WIDE + at % 3) / WIDE < at / WIDE { before } else { format!("task-{}", at - WIDE) };
         if at % 2 == 0 {
             task["params"] = json!([{"name": "p", "value": format!("$(tasks.{before}.results.r)")}]);
         } else {
@@ -147,11 +155,12 @@ async fn measure(size: usize) -> Result<Figures> {
     let (host, jobs) = base::real::host();
     let store = Arc::new(Metered { inner: Memory::new(host.clock.clone()), log_bytes: AtomicU64::new(0) });
     let folder = tempfile::tempdir()?;
-    let (router, cell) = start(&host, store.clone(), folder.path())?;
+    let (router, cell) = start(&host, store.clone(), folder.path());
     PASSES.store(0, Ordering::Relaxed);
     let before_s = cpu_s()?;
     let key = submit(&host, &store, size).await?;
-    let run = host.within(PATIENCE, ended(&store, &key)).await.context("the PipelineRun did not end in time")??;
+    let run =
+        host.within(PATIENCE, ended(&store, &key)).await.context("the PipelineRun did not end in time")??;
     let after_s = cpu_s()?;
     drop((router, cell));
     drop(jobs.shutdown(Duration::from_secs(5)).await);
@@ -166,22 +175,19 @@ async fn measure(size: usize) -> Result<Figures> {
     })
 }
 
-fn start(host: &Host, store: Store, folder: &std::path::Path) -> Result<(axum::Router, cell::Cell)> {
-    let id = tenancy::id::CellId::parse(CELL)?;
-    let peers = tenancy::peer::found([id.clone()], || [1; 32])?;
-    let peers = peers.get(&tenancy::peer::Peer::Cell(id)).cloned().context("the cell has no identity")?;
+fn start(host: &Host, store: Store, folder: &std::path::Path) -> (axum::Router, cell::Cell) {
     let config = cell::Config {
         cell: CELL.into(),
         region: "here".into(),
-        replica: "0".into(),
         address: "local:cell".into(),
-        agents: "local:agents".into(),
         machines_max: 1,
         arch: vec!["amd64".into()],
         machine_key: [7; 32],
-        peers,
-        data: folder.to_owned(),
+        replica: "1".into(),
+        agents: "local:cell".into(),
+        peers: peers(),
         sleep_after: None,
+        data: folder.to_owned(),
     };
     let parts = cell::Parts {
         host: host.clone(),
@@ -195,7 +201,15 @@ fn start(host: &Host, store: Store, folder: &std::path::Path) -> Result<(axum::R
         engine: cell::Engine { taskrun, pipelinerun },
         installation: installation(),
     };
-    Ok(cell::Cell::start(config, parts))
+    cell::Cell::start(config, parts)
+}
+
+/// The cell as its peers would know it; nobody asks here.
+fn peers() -> Peers {
+    let cell = CellId::parse(CELL).expect("it is a cell's name");
+    let mut all = tenancy::peer::found([cell], || [7; 32]).expect("any 32 bytes are a key");
+    all.remove(&Peer::try_from(format!("cell/{CELL}")).expect("it is a peer's name"))
+        .expect("it was just made")
 }
 
 fn installation() -> Installation {
@@ -223,12 +237,16 @@ async fn submit(host: &Host, store: &Metered, size: usize) -> Result<ObjectKey> 
         "spec": {"pipelineSpec": {"tasks": tasks}},
     });
     defaults::apply("PipelineRun", &mut run, &TenantConfig::default());
-    for (name, value) in [(store::cell::CELL, CELL), (store::cell::REGION, "here"), (store::cell::EPOCH, "1")] {
+    for (name, value) in [(store::cell::CELL, CELL), (store::cell::REGION, "here"), (store::cell::EPOCH, "1")]
+    {
         apimachinery::meta::set_annotation(&mut run, name, value);
     }
     let key = store::cell::key_of(TENANT, &run).context("a PipelineRun has a key")?;
     let ops = vec![object::put(&key, Pre::Absent, &run, None), due::put(CELL, &key, 0)];
-    store.txn(Txn { id: RequestId(host.id()), name: "submit", ops }).await.map_err(|e| anyhow::anyhow!("{e:?}"))?;
+    store
+        .txn(Txn { id: RequestId(host.id()), name: "submit", ops })
+        .await
+        .map_err(|e| anyhow::anyhow!("{e:?}"))?;
     Ok(key)
 }
 

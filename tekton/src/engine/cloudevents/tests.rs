@@ -32,7 +32,10 @@ fn the_type_is_that_of_the_condition() {
         assert_eq!(event.kind, format!("dev.tekton.event.{word}.v1"));
     }
     assert_eq!(of(&run("TaskRun", &Value::Null), "s").unwrap().kind, "dev.tekton.event.taskrun.queued.v1");
-    assert_eq!(of(&run("CustomRun", &Value::Null), "s").unwrap().kind, "dev.tekton.event.customrun.started.v1");
+    assert_eq!(
+        of(&run("CustomRun", &Value::Null), "s").unwrap().kind,
+        "dev.tekton.event.customrun.started.v1"
+    );
     let event = of(&run("TaskRun", &status("True", "Succeeded")), "http://sink").unwrap();
     assert_eq!(event.source, "/apis/tekton.dev/v1/namespaces/ns/TaskRun/r");
     assert_eq!((event.subject.as_str(), event.sink.as_str()), ("r", "http://sink"));
@@ -51,7 +54,10 @@ fn a_first_look_tells_all_that_has_happened() {
     assert_eq!(kinds(events), ["queued.v1", "started.v1", "running.v1"]);
     let known = run("TaskRun", &running);
     assert!(between(&known, None, &running, &config("http://sink")).is_empty(), "nothing has changed");
-    assert_eq!(kinds(between(&known, None, &status("True", "Succeeded"), &config(" http://sink "))), ["successful.v1"]);
+    assert_eq!(
+        kinds(between(&known, None, &status("True", "Succeeded"), &config(" http://sink "))),
+        ["successful.v1"]
+    );
     assert!(between(&fresh, None, &running, &TenantConfig::default()).is_empty(), "there is no sink");
 }
 

@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::{Pass, WRITES_MAX};
 use super::state::TIMED_OUT;
+use super::{Pass, WRITES_MAX};
 use crate::engine::condition::{self, Truth};
 use crate::engine::decide::{ChildPatch, Key, PatchKind};
 use crate::engine::doc::{name, namespace, object_mut, text};

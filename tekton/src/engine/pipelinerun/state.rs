@@ -104,7 +104,9 @@ impl Task {
 
     /// All children have ended well.
     pub fn succeeded(&self) -> bool {
-        self.has_children() && !self.lacks_children() && self.children.iter().all(|c| condition::is_successful(&c["status"]))
+        self.has_children()
+            && !self.lacks_children()
+            && self.children.iter().all(|c| condition::is_successful(&c["status"]))
     }
 
     /// A child has ended badly.

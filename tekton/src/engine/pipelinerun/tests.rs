@@ -246,7 +246,8 @@ fn a_pipeline_does_not_run_itself() {
 fn what_is_too_much_for_one_decision_is_done_in_several() {
     let values: Vec<String> = (0..200).map(|i| i.to_string()).collect();
     let spec = json!({"params": [{"name": "p", "default": ""}], "steps": [{"name": "s", "image": "i", "command": ["c"]}]});
-    let mut tasks = vec![json!({"name": "m", "matrix": {"params": [{"name": "p", "value": values}]}, "taskSpec": spec})];
+    let mut tasks =
+        vec![json!({"name": "m", "matrix": {"params": [{"name": "p", "value": values}]}, "taskSpec": spec})];
     tasks.extend((0..200).map(|i| json!({"name": format!("t{i}"), "taskSpec": spec})));
     let mut run = json!({
         "apiVersion": "tekton.dev/v1", "kind": "PipelineRun",
@@ -254,7 +255,8 @@ fn what_is_too_much_for_one_decision_is_done_in_several() {
         "spec": {"pipelineSpec": {"tasks": tasks}},
     });
     defaults::apply("PipelineRun", &mut run, &TenantConfig::default());
-    let mut story = Story { seen: Observed { run, ..Observed::default() }, now_us: START_US, made: Vec::new() };
+    let mut story =
+        Story { seen: Observed { run, ..Observed::default() }, now_us: START_US, made: Vec::new() };
     let mut looks = 0;
     loop {
         let decision = story.decide();
@@ -268,7 +270,11 @@ fn what_is_too_much_for_one_decision_is_done_in_several() {
     assert_eq!((story.made.len(), looks), (400, 3));
     let param = |child: &Value| text(&child["spec"]["params"][0], "value").to_owned();
     for child in story.seen.owned.iter().filter(|c| name(c).starts_with("run-m-")) {
-        assert_eq!(name(child), format!("run-m-{}", param(child)), "each has the params of its own combination");
+        assert_eq!(
+            name(child),
+            format!("run-m-{}", param(child)),
+            "each has the params of its own combination"
+        );
     }
     // All of them are asked to stop, and only then the run has ended.
     story.seen.run["spec"]["status"] = json!("Cancelled");

@@ -53,7 +53,13 @@ impl Story {
         if dice.one_in(3) {
             config.config_defaults.insert("default-cloud-events-sink".into(), "http://sink".into());
         }
-        Self { seen: Observed { run: run(dice), ..Observed::default() }, config, now_us: START_US, pods: 0, end: None }
+        Self {
+            seen: Observed { run: run(dice), ..Observed::default() },
+            config,
+            now_us: START_US,
+            pods: 0,
+            end: None,
+        }
     }
 
     /// Decides, reading whatever is asked for: there is nothing but the run.
@@ -100,7 +106,8 @@ impl Story {
             // Replacing needs something to replace, as in the store.
             for op in patch.body.as_array().into_iter().flatten() {
                 let path = text(op, "path").trim_start_matches("/metadata/annotations/").replace("~1", "/");
-                if pod["metadata"]["annotations"][&path].is_null() && text(op, "path").contains("annotations") {
+                if pod["metadata"]["annotations"][&path].is_null() && text(op, "path").contains("annotations")
+                {
                     pod["metadata"]["annotations"][&path] = json!("");
                 }
             }
@@ -150,22 +157,31 @@ impl Story {
 
     /// Something happens to the run's Pod.
     fn happen(&mut self, dice: &mut Dice) {
-        let (steps, has_sidecar) =
-            (list(&self.seen.run["spec"]["taskSpec"], "steps").len(), !is_empty(&self.seen.run["spec"]["taskSpec"], "sidecars"));
+        let (steps, has_sidecar) = (
+            list(&self.seen.run["spec"]["taskSpec"], "steps").len(),
+            !is_empty(&self.seen.run["spec"]["taskSpec"], "sidecars"),
+        );
         let what = dice.below(10);
         let Some(pod) = self.pod() else { return };
         let pod_uid = uid(pod).to_owned();
         let container = |step: usize, state: Value| json!({"name": format!("step-s{step}"), "state": state, "ready": true});
         let ended = |code: u64, reason: &str| json!({"terminated": {"exitCode": code, "reason": reason}});
-        let all = |state: Value| -> Vec<Value> { (0..steps).map(|step| container(step, state.clone())).collect() };
+        let all =
+            |state: Value| -> Vec<Value> { (0..steps).map(|step| container(step, state.clone())).collect() };
         let mut status = match what {
-            0 => json!({"phase": "Pending", "conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "Insufficient cpu"}]}),
+            0 => {
+                json!({"phase": "Pending", "conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "Insufficient cpu"}]})
+            }
             1..=3 => json!({"phase": "Running", "containerStatuses": all(json!({"running": {}}))}),
             4 | 5 => json!({"phase": "Succeeded", "containerStatuses": all(ended(0, "Completed"))}),
             6 => json!({"phase": "Failed", "containerStatuses": all(ended(1, "Error"))}),
             7 => json!({"phase": "Running", "containerStatuses": all(ended(137, "OOMKilled"))}),
-            8 => json!({"phase": "Pending", "containerStatuses": all(json!({"waiting": {"reason": "ImagePullBackOff", "message": "no"}}))}),
-            _ => json!({"phase": "Failed", "reason": "Evicted", "message": "The node was low on resource: memory."}),
+            8 => {
+                json!({"phase": "Pending", "containerStatuses": all(json!({"waiting": {"reason": "ImagePullBackOff", "message": "no"}}))})
+            }
+            _ => {
+                json!({"phase": "Failed", "reason": "Evicted", "message": "The node was low on resource: memory."})
+            }
         };
         if has_sidecar && text(&status, "phase") == "Running" {
             let sidecar = json!({"name": "sidecar-c", "state": {"running": {}}, "ready": true});
@@ -208,7 +224,8 @@ fn every_story_ends_once_and_nothing_is_wanted_twice() {
             }
             let spec_status = text(&story.seen.run["spec"], "status").to_owned();
             if spec_status == "TaskRunPending" || dice.one_in(25) {
-                let word = if spec_status == "TaskRunPending" && !dice.one_in(4) { "" } else { "TaskRunCancelled" };
+                let word =
+                    if spec_status == "TaskRunPending" && !dice.one_in(4) { "" } else { "TaskRunCancelled" };
                 story.seen.run["spec"]["status"] = json!(word);
             } else if dice.one_in(12) {
                 story.now_us += MINUTE_US * dice.below(12) as i64;
@@ -226,7 +243,10 @@ fn every_story_ends_once_and_nothing_is_wanted_twice() {
         assert!(story.end.is_some(), "seed {seed}: it never ends: {status}");
         ends.insert(text(condition::succeeded(&status), "reason").to_owned());
         let tries = list(&status, "retriesStatus").len() as u64;
-        assert!(tries <= story.seen.run["spec"]["retries"].as_u64().unwrap_or(0), "seed {seed}: tried too often");
+        assert!(
+            tries <= story.seen.run["spec"]["retries"].as_u64().unwrap_or(0),
+            "seed {seed}: tried too often"
+        );
         retried += u64::from(tries > 0);
         // A run that has ended stays as it is, whatever becomes of its Pods and however late it is.
         for _ in 0..3 {
@@ -235,7 +255,16 @@ fn every_story_ends_once_and_nothing_is_wanted_twice() {
             story.settle();
         }
     }
-    for wanted in ["Failed", "PodEvicted", "StepFailed", "StepOOM", "Succeeded", "TaskRunCancelled", "TaskRunImagePullFailed", "TaskRunTimeout"] {
+    for wanted in [
+        "Failed",
+        "PodEvicted",
+        "StepFailed",
+        "StepOOM",
+        "Succeeded",
+        "TaskRunCancelled",
+        "TaskRunImagePullFailed",
+        "TaskRunTimeout",
+    ] {
         assert!(ends.contains(wanted), "no story ends with {wanted}: {ends:?}");
     }
     assert!(retried > 100, "only {retried} stories were tried again");
