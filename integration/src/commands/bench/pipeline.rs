@@ -22,8 +22,8 @@ use store::records::due;
 use tekton::api::config::TenantConfig;
 use tekton::api::defaults;
 use tekton::engine::decide::{Decision, Installation, Observed, Outcome};
+use tenancy::id::CellId;
 use tenancy::peer::{Peer, Peers};
-use tenancy::placement::CellId;
 
 const SIZES: [usize; 3] = [10, 100, 1000];
 /// Tasks of one layer.
