@@ -291,8 +291,8 @@ impl User {
                 }
                 self.world.note("user lists", "");
             }
-            let others = self.book.wishes().into_iter().filter(|wish| wish.tenant != self.tenant.id);
-            let Some(other) = others.last() else { continue };
+            let mut others = self.book.wishes().into_iter().filter(|wish| wish.tenant != self.tenant.id);
+            let Some(other) = others.next_back() else { continue };
             let name = other.name.unwrap_or(other.submit);
             let path = format!("/apis/tekton.dev/v1/namespaces/default/{}/{name}", other.plural);
             let alias = if self.draw(2) == 0 { format!("/clusters/{}", other.tenant) } else { String::new() };

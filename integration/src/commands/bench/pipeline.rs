@@ -135,7 +135,7 @@ fn task(at: usize) -> Value {
         // The last of a layer must not wait for its own.
         let before =
             if (at - WIDE + at % 3) / WIDE < at / WIDE { before } else { format!("task-{}", at - WIDE) };
-        if at % 2 == 0 {
+        if at.is_multiple_of(2) {
             task["params"] = json!([{"name": "p", "value": format!("$(tasks.{before}.results.r)")}]);
         } else {
             task["runAfter"] = json!([before]);
