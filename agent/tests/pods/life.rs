@@ -36,20 +36,20 @@ async fn a_pod_runs_and_is_reported_to_its_end() {
 #[tokio::test]
 async fn volumes_users_and_surroundings_are_as_the_pod_says() {
     let script = "set -e; cat /files/a/b; cat /annotations/ready; readlink /links/step; \
-        touch /work/made && stat -c %a /work; stat -c %a /files/a/b; id -u; id -g; id -G; \
+        touch /area/made && stat -c %a /area; stat -c %a /files/a/b; id -u; id -g; id -G; \
         hostname; pwd; echo $HOME $FROM_IMAGE $LITERAL $SECRET; test ! -e /hidden; \
         cat /proc/self/status | grep SigIgn; grep -c lo: /proc/net/dev; ls /sub; df /mem | tail -1 | grep -c tmpfs; \
         test -w /dev/shm; grep -q pod /etc/hosts; test -d /etc/planted";
     let mut step = sh("step-a", script);
     step["env"] = json!([{"name": "LITERAL", "value": "x"}]);
     step["args"] = json!([]);
-    step["workingDir"] = json!("/work/deep/er");
+    step["workingDir"] = json!("/area/deep/er");
     step["securityContext"] = json!({"runAsUser": 1000});
     step["volumeMounts"] = json!([
         {"name": "files", "mountPath": "/files"},
         {"name": "annotations", "mountPath": "/annotations"},
         {"name": "links", "mountPath": "/links"},
-        {"name": "work", "mountPath": "/work"},
+        {"name": "work", "mountPath": "/area"},
         {"name": "work", "mountPath": "/sub", "subPath": "x/y"},
         {"name": "mem", "mountPath": "/mem"},
         {"name": "work", "mountPath": "/trap/planted"},
@@ -66,7 +66,7 @@ async fn volumes_users_and_surroundings_are_as_the_pod_says() {
     let mut order = order(spec, volumes);
     order.pod.metadata.annotations = Some(BTreeMap::from([("r".into(), "READY\n".into())]));
     order.secret_env = BTreeMap::from([("step-a".into(), BTreeMap::from([("SECRET".into(), "s3".into())]))]);
-    order.working_dirs = vec!["/work/other".into()];
+    order.working_dirs = vec!["/area/other".into()];
     let (cell, _) = pod("volumes", order).await;
     let text = cell.text("step-a");
     let lines: Vec<&str> = text.lines().collect();
@@ -80,7 +80,7 @@ async fn volumes_users_and_surroundings_are_as_the_pod_says() {
         "1001",
         "1001 10 77",
         "pod",
-        "/work/deep/er",
+        "/area/deep/er",
         "/home/app yes x s3",
         "SigIgn:\t0000000000000000",
         "1",

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::Pass;
 use crate::engine::condition;
 use crate::engine::decide::{ChildPatch, Key, PatchKind};
-use crate::engine::doc::{list, name, namespace, object_mut, text};
+use crate::engine::doc::{list, name, namespace, object_mut, text, uid};
 use crate::engine::pod::Flags;
 
 /// The sidecar that reports results ends by itself.
@@ -28,7 +28,9 @@ impl Pass<'_> {
             self.decision.errors.push(format!("pods {pod_name:?} not found"));
             return;
         };
-        if text(&pod["status"], "phase") == "Running" {
+        // What a lost machine ran cannot be told anything any more.
+        let lost = self.seen.lost.contains_key(uid(pod));
+        if text(&pod["status"], "phase") == "Running" && !lost {
             let ops = self.stops(pod);
             if !ops.is_empty() {
                 let key = Key::new("Pod", namespace(pod), &pod_name);
