@@ -98,7 +98,10 @@ async fn look(cell: &Arc<Inner>) -> Result<Duration, LookError> {
         let state = listed.get(&seen.machine.id);
         match step(seen, state) {
             // Whoever asks first when there is room again is the one that has waited longest.
-            Some(Step::Create) if room == 0 || full || !reserve(cell, seen).await? => {
+            // One that is counted already waits for nobody: those before it may wait for the place that it holds.
+            Some(Step::Create)
+                if room == 0 || !seen.machine.reserved && (full || !reserve(cell, seen).await?) =>
+            {
                 (full, waiting) = (true, true);
                 if now_us - seen.machine.created_us >= SAY_US {
                     act(

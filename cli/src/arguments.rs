@@ -123,7 +123,7 @@ pub enum OperateCell {
         /// The cell.
         cell: String,
         #[command(flatten)]
-        options: Drain,
+        options: Draining,
     },
 }
 
@@ -135,13 +135,13 @@ pub enum OperateRegion {
         /// The region.
         region: String,
         #[command(flatten)]
-        options: Drain,
+        options: Draining,
     },
 }
 
 /// How to drain.
 #[derive(clap::Args)]
-pub struct Drain {
+pub struct Draining {
     /// Data folder of the installation, where the operator's credential is.
     #[arg(long, default_value = ".cella")]
     pub data: PathBuf,

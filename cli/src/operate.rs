@@ -10,7 +10,7 @@ use base::host::Host;
 use http::Method;
 use serde_json::Value;
 
-use crate::arguments::Drain;
+use crate::arguments::Draining;
 use crate::client::{Access, Client};
 use crate::up::OPERATOR;
 
@@ -58,7 +58,7 @@ pub fn access(data: &Path) -> Result<Access> {
 ///
 /// # Errors
 /// When the gateway refuses or cannot be reached.
-pub async fn drain(what: What<'_>, options: &Drain, host: &Host) -> Result<ExitCode> {
+pub async fn drain(what: What<'_>, options: &Draining, host: &Host) -> Result<ExitCode> {
     let access = access(&options.data)?;
     let client = Client::connect(&access, host).await?;
     let method = if options.undo { Method::DELETE } else { Method::PUT };

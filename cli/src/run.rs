@@ -10,7 +10,7 @@ use base::telemetry::{self, Telemetry};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::arguments::{
-    Arguments, Command, Demo, Drain, OperateCell, OperateRegion, Replay, StoreCommand, Up, Why,
+    Arguments, Command, Demo, Draining, OperateCell, OperateRegion, Replay, StoreCommand, Up, Why,
 };
 use crate::demo::{self, Act, Screen};
 use crate::operate::What;
@@ -65,7 +65,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     outcome
 }
 
-async fn drain(what: What<'_>, options: &Drain) -> Result<ExitCode> {
+async fn drain(what: What<'_>, options: &Draining) -> Result<ExitCode> {
     let (host, _jobs) = real::host();
     operate::drain(what, options, &host).await
 }

@@ -218,6 +218,10 @@ impl User {
                     self.settle(index, None, false);
                     return None;
                 }
+                // A region whose cells have not been heard of yet is none: the user asks again.
+                Some((StatusCode::BAD_REQUEST, body)) if body.contains("no cell can take this run") => {
+                    self.host.clock.sleep(AGAIN).await;
+                }
                 Some((status, body))
                     if status.is_client_error() && status != StatusCode::TOO_MANY_REQUESTS =>
                 {

@@ -279,7 +279,12 @@ pub fn end(run: &Value) -> End {
     match condition["status"].as_str() {
         Some("True") => End::Succeeded,
         Some("False") if message.contains("machine") => End::Lost(message),
-        Some("False") if message.contains("code 137") => End::Killed(message),
+        // A pod that died with its supervisor has one of these: its steps were killed, or nobody is left to tell of them.
+        Some("False")
+            if message.contains("code 137") || message.contains("build failed for unspecified reasons") =>
+        {
+            End::Killed(message)
+        }
         Some("False") => End::Failed(message),
         _ => End::Going,
     }
