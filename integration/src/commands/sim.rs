@@ -148,7 +148,9 @@ fn many(args: &Args) -> Sum {
 
 /// The first of the seeds from `from` on at which the checkers find what is planted.
 pub fn found(plant: Plant, from: u64, seeds: u64) -> Option<(u64, String)> {
-    (from..from + seeds).find_map(|seed| Some((seed, play(seed, plant, false).failure?)))
+    let clean = |seed| play(seed, Plant::Nothing, false).failure.is_none();
+    (from..from + seeds)
+        .find_map(|seed| Some((seed, play(seed, plant, false).failure?)).filter(|_| clean(seed)))
 }
 
 /// The table of the planted mistakes.
