@@ -28,9 +28,11 @@ impl Pass<'_> {
             self.decision.errors.push(format!("pods {pod_name:?} not found"));
             return;
         };
-        // What a lost machine ran cannot be told anything any more.
-        let lost = self.seen.lost.contains_key(uid(pod));
-        if text(&pod["status"], "phase") == "Running" && !lost {
+        // What a lost machine ran cannot be told anything any more, nor will it say anything.
+        if self.seen.lost.contains_key(uid(pod)) {
+            return;
+        }
+        if text(&pod["status"], "phase") == "Running" {
             let ops = self.stops(pod);
             if !ops.is_empty() {
                 let key = Key::new("Pod", namespace(pod), &pod_name);
