@@ -11,6 +11,7 @@
 //! grow; after [`Effect::End`] nothing follows.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{ContainerState, ContainerStateRunning, ContainerStatus, PodStatus};
 use protocol::message::{Desired, StartAnswer};
@@ -25,8 +26,8 @@ const LOG_GRACE_US: i64 = 10_000_000;
 /// Waits between tries to report, µs: doubled from the first to the last.
 const RETRY_FIRST_US: i64 = 50_000;
 const RETRY_MAX_US: i64 = 5_000_000;
-/// How long after its deadline an agent still tries to tell how it ended, µs.
-const LATE_US: i64 = 600_000_000;
+/// How long after its deadline an agent still tries to tell how it ended.
+const LATE: Duration = Duration::from_secs(600);
 /// Sidecars get this long between TERM and KILL: Kubernetes' default.
 const SIDECAR_GRACE_MS: u64 = 30_000;
 /// Reason of a pod that was ended because its lease had run out.
@@ -72,6 +73,10 @@ pub enum Event {
     LeaseOver,
     /// The time of a [`Effect::Wake`] has come.
     Woken,
+    /// The pod has run for as long as it may.
+    Deadline,
+    /// Its deadline is so long ago that nobody needs to hear how it ended.
+    TooLate,
     /// Whoever started this agent wants it to leave.
     Leave,
 }
@@ -100,6 +105,8 @@ pub enum Effect {
     },
     /// Come back with [`Event::Woken`] at this time, µs since 1970.
     Wake(i64),
+    /// Come back with [`Event::Deadline`] when the Order's time is over, and with [`Event::TooLate`] so long after that.
+    WatchDeadline(Duration),
     /// It is over.
     End(Outcome),
 }
@@ -129,7 +136,6 @@ enum Phase {
 /// The state of one agent, from its Order on.
 pub struct Engine {
     phase: Phase,
-    deadline: i64,
     containers: Vec<String>,
     timings: BTreeMap<String, i64>,
     seen: Seen,
@@ -150,6 +156,8 @@ pub struct Engine {
     stopping: Option<u64>,
     /// The lease has run out.
     starved: bool,
+    /// The deadline is over.
+    overdue: bool,
 }
 
 impl Engine {
@@ -160,7 +168,6 @@ impl Engine {
             spec.into_iter().flat_map(|s| s.init_containers.iter().flatten().chain(&s.containers));
         let engine = Self {
             phase: Phase::Preparing,
-            deadline: order.deadline_us,
             containers: containers.map(|c| c.name.clone()).collect(),
             timings: BTreeMap::from([("booted".to_owned(), booted)]),
             seen: Seen::default(),
@@ -178,9 +185,9 @@ impl Engine {
             },
             stopping: None,
             starved: false,
+            overdue: false,
         };
-        let effects =
-            vec![Effect::Prepare, Effect::Watch(Desired::default()), Effect::Wake(order.deadline_us)];
+        let effects = vec![Effect::Prepare, Effect::Watch(Desired::default()), Effect::WatchDeadline(LATE)];
         (engine, effects)
     }
 
@@ -222,9 +229,13 @@ impl Engine {
                 self.stop(0, &mut effects);
             }
             Event::Leave => self.end(Outcome::Left, &mut effects),
+            Event::Deadline => {
+                self.overdue = !self.over_in(&self.seen.status);
+                self.stop(0, &mut effects);
+            }
+            Event::TooLate => self.end(Outcome::Unreachable, &mut effects),
             Event::Woken => {}
         }
-        self.mind_deadline(now, &mut effects);
         self.report(now, &mut effects);
         effects
     }
@@ -312,18 +323,6 @@ impl Engine {
         }
     }
 
-    fn mind_deadline(&mut self, now: i64, effects: &mut Vec<Effect>) {
-        if self.phase == Phase::Over || now < self.deadline {
-            return;
-        }
-        self.stop(0, effects);
-        if now >= self.deadline + LATE_US {
-            self.end(Outcome::Unreachable, effects);
-        } else {
-            effects.push(Effect::Wake(self.deadline + LATE_US));
-        }
-    }
-
     fn over_in(&self, status: &PodStatus) -> bool {
         matches!(status.phase.as_deref(), Some("Succeeded" | "Failed"))
     }
@@ -398,6 +397,10 @@ impl Engine {
         } else if self.starved && status.phase.as_deref() == Some("Failed") {
             status.reason = Some(LEASE_EXPIRED.into());
             status.message = Some("the cell did not answer for a whole lease; everything was ended".into());
+        } else if self.overdue && status.phase.as_deref() == Some("Failed") {
+            // In the words of a kubelet.
+            status.reason = Some("DeadlineExceeded".into());
+            status.message = Some("Pod was active on the node longer than the specified deadline".into());
         }
         (status, until)
     }

@@ -28,6 +28,8 @@ const RETRY_MAX: Duration = Duration::from_secs(5);
 /// Longest time for one answer: a watch is held open by the cell.
 const CALL_MAX: Duration = Duration::from_secs(90);
 const WATCH_MS: u64 = 60_000;
+/// A machine that was suspended looks at its boot clock again within this time.
+const LOOK_AGAIN: Duration = Duration::from_secs(30);
 /// Longest answer: an Order with its files.
 const ANSWER_MAX: usize = 64 << 20;
 /// A lease is renewed so often in its time.
@@ -64,6 +66,8 @@ struct Jobs {
     session: Arc<Session>,
     runtime: Arc<dyn PodRuntime>,
     order: Arc<Order>,
+    /// When the pod must end, by the boot clock.
+    deadline: Mono,
     events: mpsc::UnboundedSender<Event>,
     lease: Arc<Lease>,
 }
@@ -131,7 +135,9 @@ impl Session {
     ) -> Outcome {
         let mut leave = Box::pin(leave);
         let outcome = match race(self.hello(&*runtime), leave.as_mut()).await {
-            Either::Left(Ok(order)) => self.clone().follow(Arc::from(order), runtime.clone(), leave).await,
+            Either::Left(Ok((order, deadline))) => {
+                self.clone().follow(Arc::from(order), deadline, runtime.clone(), leave).await
+            }
             Either::Left(Err(outcome)) => outcome,
             Either::Right(()) => Outcome::Left,
         };
@@ -139,7 +145,8 @@ impl Session {
         outcome
     }
 
-    async fn hello(&self, runtime: &dyn PodRuntime) -> Result<Box<Order>, Outcome> {
+    /// The Order, and when the pod must end.
+    async fn hello(&self, runtime: &dyn PodRuntime) -> Result<(Box<Order>, Mono), Outcome> {
         let hello = Hello {
             speaker: self.speaker.clone(),
             version: protocol::VERSION,
@@ -150,7 +157,10 @@ impl Session {
             match self.host.within(HELLO_MAX, self.insist(HELLO, &hello)).await {
                 Ok(Ok(HelloAnswer::Order(order))) => {
                     self.learn(&order.cells);
-                    return Ok(order);
+                    let by_clock = order.deadline_us.saturating_sub(self.host.clock.utc().0);
+                    let left_us = order.left_ms.map(|left| left.saturating_mul(1000));
+                    let left_us = left_us.unwrap_or_else(|| u64::try_from(by_clock).unwrap_or(0));
+                    return Ok((order, Mono(self.host.clock.mono().0.saturating_add(left_us))));
                 }
                 Ok(Ok(HelloAnswer::Wait)) => {}
                 Ok(Ok(HelloAnswer::Burn { reason })) => return Err(Outcome::Burnt(reason)),
@@ -163,13 +173,20 @@ impl Session {
     async fn follow(
         self: Arc<Self>,
         order: Arc<Order>,
+        deadline: Mono,
         runtime: Arc<dyn PodRuntime>,
         mut leave: impl Future<Output = ()> + Unpin,
     ) -> Outcome {
         let (events, mut happened) = mpsc::unbounded_channel();
         let lease = Arc::new(Lease::default());
-        let jobs =
-            Jobs { session: self.clone(), runtime, order: order.clone(), events, lease: lease.clone() };
+        let jobs = Jobs {
+            session: self.clone(),
+            runtime,
+            order: order.clone(),
+            deadline,
+            events,
+            lease: lease.clone(),
+        };
         let (mut engine, mut effects) = Engine::new(&order, self.booted_us);
         jobs.job("look", |jobs| async move { jobs.look().await });
         let (mut left, mut starved) = (false, false);
@@ -301,8 +318,26 @@ impl Jobs {
                 jobs.session.host.clock.sleep(Duration::from_micros(left)).await;
                 jobs.tell(Event::Woken);
             }),
+            Effect::WatchDeadline(late) => self.job("deadline", |jobs| async move {
+                jobs.wait_for(jobs.deadline).await;
+                jobs.tell(Event::Deadline);
+                jobs.session.host.clock.sleep(late).await;
+                jobs.tell(Event::TooLate);
+            }),
             // The caller ends with it.
             Effect::End(_) => {}
+        }
+    }
+
+    /// Completes at `time` of the boot clock, soon after it if the machine was suspended meanwhile.
+    async fn wait_for(&self, time: Mono) {
+        let clock = &self.session.host.clock;
+        loop {
+            let left = time.since(clock.mono());
+            if left.is_zero() {
+                return;
+            }
+            clock.sleep(left.min(LOOK_AGAIN)).await;
         }
     }
 

@@ -99,8 +99,11 @@ pub(crate) async fn order(cell: &Inner, session: &Session) -> Result<Lowered, Ce
             order.lease_ms = attempt.rerun.then_some(LEASE_US.unsigned_abs() / 1000);
             order.traceparent = meta::annotation(&pod.value, TRACEPARENT).map(str::to_owned);
             let limit_s = pod.value["spec"]["activeDeadlineSeconds"].as_i64().unwrap_or(i64::from(i32::MAX));
-            let since = attempt.timings.get("placed").copied().unwrap_or_else(|| cell.host.clock.utc().0);
+            let now_us = cell.host.clock.utc().0;
+            let since = attempt.timings.get("placed").copied().unwrap_or(now_us);
             order.deadline_us = since.saturating_add(limit_s.saturating_mul(1_000_000));
+            let left_us = order.deadline_us.saturating_sub(now_us);
+            order.left_ms = Some(u64::try_from(left_us / 1000).unwrap_or(0));
             Ok(Lowered::Order(Box::new(order)))
         }
         Err(error) => Ok(Lowered::Waits(Box::new(waiting(&pod.value, &error)))),

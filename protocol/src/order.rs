@@ -29,8 +29,13 @@ pub struct Order {
     /// Registry credentials by registry host, in the form of `auths` of a docker config.
     #[serde(default)]
     pub registry_auth: BTreeMap<String, RegistryAuth>,
-    /// After this instant (µs since 1970) the agent stops the pod whatever the cell says.
+    /// After this instant (µs since 1970, by the cell's clock) the agent stops the pod whatever the cell says. Only
+    /// for agents that do not know `left_ms`.
     pub deadline_us: i64,
+    /// What is left to the deadline, in ms from when the Order arrives. A length and not an instant: the clocks
+    /// of a cell and of a machine may be far apart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left_ms: Option<u64>,
     /// The agent must hear from the cell within this time, in ms, for as long as anything of the pod runs; its end is
     /// armed where a wedged agent cannot stop it. `None`: it goes on whatever happens to the cell.
     #[serde(default)]

@@ -5,8 +5,6 @@ use serde_json::{Value, json};
 
 use super::*;
 
-const DEADLINE: i64 = 60_000_000;
-
 fn order() -> Order {
     let pod: Pod = serde_json::from_value(json!({
         "metadata": {"annotations": {"a": "1"}},
@@ -21,7 +19,8 @@ fn order() -> Order {
         working_dirs: Vec::new(),
         done_by_agent: Vec::new(),
         registry_auth: BTreeMap::new(),
-        deadline_us: DEADLINE,
+        deadline_us: 60_000_000,
+        left_ms: None,
         lease_ms: None,
         traceparent: None,
         network: Network::None,
@@ -57,7 +56,7 @@ struct Driver {
 impl Driver {
     fn new() -> Self {
         let (engine, effects) = Engine::new(&order(), 7);
-        assert_eq!(names(&effects), ["prepare", "watch", "wake"]);
+        assert_eq!(names(&effects), ["prepare", "watch", "deadline"]);
         Self { engine, change: 0, now: 0 }
     }
 
@@ -112,6 +111,7 @@ fn names(effects: &[Effect]) -> Vec<String> {
         Effect::Annotate(_) => "annotate".into(),
         Effect::Stop { grace_ms } => format!("stop {grace_ms}"),
         Effect::Wake(_) => "wake".into(),
+        Effect::WatchDeadline(_) => "deadline".into(),
         Effect::End(outcome) => format!("end {outcome:?}"),
     };
     effects.iter().map(name).collect()
@@ -192,7 +192,8 @@ fn a_lost_report_is_said_again_under_a_new_number_until_long_after_the_deadline(
     assert_eq!(names(&driver.apply(Event::ReportLost)), ["wake"]);
     assert_eq!(telling(&driver.after(RETRY_FIRST_US, Event::Woken)), ["report 2 00 last"]);
     driver.apply(Event::ReportLost);
-    let effects = driver.after(DEADLINE + LATE_US, Event::Woken);
+    driver.apply(Event::Deadline);
+    let effects = driver.apply(Event::TooLate);
     assert!(telling(&effects).contains(&"end Unreachable".to_owned()), "{:?}", names(&effects));
 }
 
@@ -241,7 +242,16 @@ fn the_deadline_stops_the_pod_whatever_the_cell_says() {
     let mut driver = Driver::running();
     driver.see("Running", "rr");
     driver.apply(Event::ReportLost);
-    assert!(telling(&driver.after(DEADLINE, Event::Woken)).contains(&"stop 0".to_owned()));
+    assert!(telling(&driver.apply(Event::Deadline)).contains(&"stop 0".to_owned()));
+    driver.apply(Event::Delivered("step-a".into()));
+    driver.apply(Event::Delivered("step-b".into()));
+    driver.see("Failed", "11");
+    let ended = driver.after(RETRY_FIRST_US, Event::Woken);
+    let reported = ended.iter().find_map(|effect| match effect {
+        Effect::Report(telling) => telling.status.reason.clone(),
+        _ => None,
+    });
+    assert_eq!(reported.as_deref(), Some("DeadlineExceeded"));
 }
 
 #[test]

@@ -97,6 +97,7 @@ fn order() -> Order {
         done_by_agent: Vec::new(),
         registry_auth: BTreeMap::new(),
         deadline_us: i64::MAX / 2,
+        left_ms: None,
         lease_ms: None,
         traceparent: None,
         network: Network::None,

@@ -170,6 +170,7 @@ pub fn order(spec: Value, volumes: BTreeMap<String, Volume>) -> Order {
         done_by_agent: Vec::new(),
         registry_auth: BTreeMap::new(),
         deadline_us: i64::MAX / 2,
+        left_ms: None,
         lease_ms: None,
         traceparent: None,
         network: Network::None,

@@ -54,6 +54,7 @@ pub(super) fn order(pod: &Value, contents: &Contents) -> Result<Order, ConfigErr
         done_by_agent: done_by_agent.filter(|n| DONE_BY_AGENT.contains(n)).map(String::from).collect(),
         registry_auth: registry_auth(contents)?,
         deadline_us: 0,
+        left_ms: None,
         lease_ms: None,
         traceparent: None,
         network: Network::Nat,

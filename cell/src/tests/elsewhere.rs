@@ -8,7 +8,7 @@ use store::backend::{Backend, Table};
 use store::cell::{CELL as AT, EPOCH, EXPLANATION, WAITING};
 use store::records::machine;
 
-use super::rig::{CELL, Rig, one_step, reason, status};
+use super::rig::{CELL, Rig, TENANT, one_step, reason, status};
 use crate::Pace;
 
 fn annotation<'a>(run: &'a Value, name: &str) -> &'a str {
@@ -99,6 +99,28 @@ async fn what_had_started_on_a_cell_that_is_gone_for_too_long_is_lost() {
         rig.host.clock.sleep(Duration::from_millis(5)).await;
     }
     assert_eq!(reason(&rig.until_ended(&key).await), "MachineLost");
+}
+
+#[tokio::test]
+async fn a_pod_that_was_deleted_does_not_outlive_its_cell_and_the_run_goes_on() {
+    let mut rig = Rig::new();
+    rig.pace = Pace { forgotten: Duration::from_millis(200), ..rig.pace };
+    let key = rig.submit(one_step("started")).await;
+    let agent = rig.agent().await;
+    let order = agent.order().await;
+    assert_eq!(agent.start(&order.attempt, status(&order, "waiting", 0)).await, StartAnswer::Go);
+    let pod = rig.pods().await.remove(0);
+    let pod = store::cell::key_of(TENANT, &pod).unwrap();
+    rig.edit(&pod, &key, |pod| pod["metadata"]["deletionTimestamp"] = json!("2030-01-01T00:00:30Z")).await;
+    rig.move_to("cell-b", "there").await;
+    let says = |run: &Value| run["status"]["conditions"][0]["message"].as_str().unwrap_or("").to_owned();
+    let waits = rig.until(&key, |run| says(run).contains("runs nothing any more")).await;
+    assert_eq!(annotation(&waits, AT), "cell-b");
+    // Its cell comes back and finds that the machine is no more: then there may be another.
+    let back = rig.beside(CELL, "here");
+    rig.agent().await.run().await;
+    assert_eq!(reason(&rig.until_ended(&key).await), "Succeeded");
+    drop(back);
 }
 
 #[tokio::test]

@@ -177,7 +177,9 @@ impl CellStore {
         }
         for child in view.owned.iter().filter(|child| !is_run(&child.key.kind)) {
             let uid = meta::uid(&child.value);
-            if gone.contains(uid) {
+            // One that somebody has deleted has no agent left that would say how it ended.
+            let unwanted = lost.contains(uid) && meta::is_deleting(&child.value);
+            if gone.contains(uid) || unwanted {
                 ops.push(remove(child));
             } else if lost.contains(uid) {
                 let failed = pod_lost(&moved(&child.value, target), &target.why);
