@@ -5,6 +5,11 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use integration::commands;
+use mimalloc::MiMalloc;
+
+/// As in the product; the simulated world, which allocates for a quarter of its time, plays more seeds with it.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 #[derive(Parser)]
 #[command(name = "cargo x", about = "Everything that a developer of Cella runs beside the compiler")]

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Result;
@@ -124,7 +125,6 @@ fn many(args: &Args) -> Sum {
     let (next, began) = (AtomicU64::new(args.from), Clock::now());
     let last = if args.minutes.is_some() { u64::MAX } else { args.from.saturating_add(args.seeds) };
     let time = args.minutes.map(|minutes| Duration::from_secs(60 * minutes));
-    let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
     let work = || {
         let mut sum = Sum::default();
         while time.is_none_or(|time| began.elapsed() < time) {
@@ -138,7 +138,7 @@ fn many(args: &Args) -> Sum {
     };
     let mut sum = Sum::default();
     std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        let workers: Vec<_> = (0..threads()).map(|_| scope.spawn(work)).collect();
         for worker in workers {
             sum.merge(worker.join().unwrap_or_default());
         }
@@ -153,13 +153,30 @@ pub fn found(plant: Plant, from: u64, seeds: u64) -> Option<(u64, String)> {
         .find_map(|seed| Some((seed, play(seed, plant, false).failure?)).filter(|_| clean(seed)))
 }
 
+/// The trials of one planted mistake, on all cores.
+fn trials(plant: Plant) -> Vec<Option<(u64, String)>> {
+    let trial = |trial: u64| found(plant, trial * TRIAL_SEEDS + 1, TRIAL_SEEDS);
+    let (next, done) = (AtomicU64::new(0), Mutex::new(BTreeMap::new()));
+    let work = || {
+        while let Some(at) = Some(next.fetch_add(1, Ordering::Relaxed)).filter(|at| *at < TRIALS) {
+            let finding = trial(at);
+            done.lock().unwrap_or_else(PoisonError::into_inner).insert(at, finding);
+        }
+    };
+    std::thread::scope(|scope| (0..threads()).for_each(|_| drop(scope.spawn(work))));
+    done.into_inner().unwrap_or_else(PoisonError::into_inner).into_values().collect()
+}
+
+fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, |n| n.get())
+}
+
 /// The table of the planted mistakes.
 fn planted() -> bool {
     let mut passed = 0;
     println!("{:<34} {:>8} {:>12} {:>10}  first finding", "planted", "trials", "seeds (mean)", "(most)");
     for (name, plant) in Plant::ALL {
-        let trial = |trial: u64| found(plant, trial * TRIAL_SEEDS + 1, TRIAL_SEEDS);
-        let trials: Vec<_> = (0..TRIALS).map(trial).collect();
+        let trials = trials(plant);
         let needed: Vec<u64> =
             trials.iter().flatten().map(|(seed, _)| (seed - 1) % TRIAL_SEEDS + 1).collect();
         let (sum, most) = (needed.iter().sum::<u64>(), needed.iter().max().copied().unwrap_or(0));
