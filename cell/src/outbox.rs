@@ -75,8 +75,7 @@ pub(crate) async fn send(
 ) -> Result<(), CellError> {
     for held in cell.store.outbox_read(rows).await? {
         let event = &held.message.content;
-        let run =
-            event["data"].as_object().and_then(|data| data.values().next()).cloned().unwrap_or_default();
+        let run = about(event);
         let (kind, sink) = (text(event, "type"), text(event, "sink"));
         match deliver(cell, &held).await {
             Ok(()) => {
@@ -99,6 +98,17 @@ pub(crate) async fn send(
         }
     }
     Ok(())
+}
+
+/// The run that an event is about, by the version in which it is stored: events carry an older one.
+fn about(event: &Value) -> Value {
+    let data = event["data"].as_object().and_then(|data| data.values().next());
+    let mut run = data.cloned().unwrap_or_default();
+    let mut source = text(event, "source").split('/').skip(2);
+    if let (Some(group), Some(version)) = (source.next(), source.next()) {
+        run["apiVersion"] = json!(format!("{group}/{version}"));
+    }
+    run
 }
 
 /// Why a sink has not taken an event.

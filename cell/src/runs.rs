@@ -290,8 +290,11 @@ async fn pass(cell: &Arc<Inner>, key: &ObjectKey, rows: &BTreeSet<RowKey>) -> Re
         if is_held(cell, &view) {
             return hold(cell, &view, now_us + HOLD_US).await.map(|()| 0);
         }
-        let observed = observed(&view, &extra);
-        let outcome = cell.engine.decide(&key.kind, &observed, &config(&view), &cell.installation, now_us);
+        let settings = config(&view);
+        let mut view = view;
+        let observed = observed(&mut view, &extra);
+        let outcome = cell.engine.decide(&key.kind, &observed, &settings, &cell.installation, now_us);
+        put_back(&mut view, observed);
         match outcome {
             Outcome::Need(needs) => need(cell, &view, needs, &mut wanted, &mut extra).await?,
             Outcome::Decision(mut decision) => {
@@ -403,23 +406,33 @@ async fn opened(cell: &Inner, tenant: &str, key: &Key) -> Result<Option<Opened>,
     Ok(Some(Opened(values)))
 }
 
-fn observed(view: &View, extra: &Extra) -> Observed {
-    let lost = view.lost().map(|attempt| (attempt.id.clone(), machines::end_of(attempt)));
+/// What the engine sees. The documents of the run and of what it owns are lent, not copied: they are most of the work
+/// for a large run. [`put_back`] returns them.
+fn observed(view: &mut View, extra: &Extra) -> Observed {
+    let lost = view.lost().map(|attempt| (attempt.id.clone(), machines::end_of(attempt))).collect();
     let objects = view.objects.iter().filter_map(|(key, seen)| {
         let kind = kind::by_id(&key.kind)?.kind;
         let key = Key::new(kind, &key.namespace, &key.name);
         Some((key, seen.as_ref().map(|seen| seen.value.clone())))
     });
     Observed {
-        run: view.run.value.clone(),
-        owned: view.owned.iter().map(|seen| seen.value.clone()).collect(),
+        run: view.run.value.take(),
+        owned: view.owned.iter_mut().map(|seen| seen.value.take()).collect(),
         objects: objects.collect(),
         limit_ranges: view.lists.get("limitranges").map(|all| all.iter().map(|s| s.value.clone()).collect()),
         images: extra.images.clone(),
         policies: view.lists.get(POLICIES).map(|all| all.iter().map(|s| s.value.clone()).collect()),
         secrets: extra.secrets.clone(),
         pod_refused: None,
-        lost: lost.collect(),
+        lost,
+    }
+}
+
+/// Returns what [`observed`] has lent.
+fn put_back(view: &mut View, observed: Observed) {
+    view.run.value = observed.run;
+    for (seen, value) in view.owned.iter_mut().zip(observed.owned) {
+        seen.value = value;
     }
 }
 

@@ -19,10 +19,12 @@ const LARGE: usize = 32;
 /// The pause after a look, in times of what the look took, and at most.
 const PAUSE: u32 = 2;
 const PAUSE_MAX: Duration = Duration::from_millis(500);
-/// A status that has counted this part of the children further is written.
+/// A status that has counted this part of what there is to count further is written.
 const STEP: usize = 8;
-/// It is written after this time in any case.
+/// It is written after this time in any case, for each hundred of children: so the log of a child grows no faster in
+/// a large run than in a small one.
 const LATEST: Duration = Duration::from_secs(1);
+const LATEST_FOR: usize = 100;
 /// What counting changes in a status.
 const COUNTED: [&str; 3] = ["conditions", "childReferences", "skippedTasks"];
 
@@ -41,17 +43,20 @@ impl Told {
         }
         let done = view.owned.iter().filter(|child| is_done(&child.value["status"])).count();
         let counted = done + view.owned.len();
+        // Each child counts when it is made, and when it has ended.
+        let all = 2 * view.owned.len().max(tasks_of(new));
+        let latest = LATEST * u32::try_from(all / 2 / LATEST_FOR).unwrap_or(u32::MAX).max(1);
         if let Some((at, before)) = told.get(&view.run.key) {
             let waited = now.since(*at);
-            let small = counted.saturating_sub(*before) < view.owned.len() / STEP;
+            let small = counted.saturating_sub(*before) < all / STEP;
             if small
-                && waited < LATEST
+                && waited < latest
                 && decision.metadata.is_none()
                 && only_counted(&view.run.value["status"], new)
             {
                 let reason = &new["conditions"][0]["reason"];
                 decision.events.retain(|event| event.kind != "Normal" || *reason != event.reason.as_str());
-                let left = i64::try_from((LATEST - waited).as_micros()).unwrap_or(0);
+                let left = i64::try_from((latest - waited).as_micros()).unwrap_or(0);
                 decision.also_after_us = Some(decision.also_after_us.map_or(left, |other| other.min(left)));
                 decision.status = None;
                 decision.cloud_events.clear();
@@ -62,19 +67,24 @@ impl Told {
     }
 }
 
+/// How many tasks the run's pipeline has.
+fn tasks_of(status: &Value) -> usize {
+    let parts = ["tasks", "finally"].into_iter().map(|part| &status["pipelineSpec"][part]);
+    parts.filter_map(Value::as_array).map(Vec::len).sum()
+}
+
 /// Whether two statuses of a run that goes on differ in numbers only.
 fn only_counted(old: &Value, new: &Value) -> bool {
     let same_kind = ["type", "status", "reason"]
         .into_iter()
         .all(|field| old["conditions"][0][field] == new["conditions"][0][field]);
-    let rest = |status: &Value| -> Vec<(String, Value)> {
-        let members = status.as_object().into_iter().flatten();
-        members
-            .filter(|(name, _)| !COUNTED.contains(&name.as_str()))
-            .map(|(n, v)| (n.clone(), v.clone()))
-            .collect()
-    };
-    same_kind && rest(old) == rest(new)
+    same_kind && rest(old).eq(rest(new))
+}
+
+/// The members of a status that counting leaves alone.
+fn rest(status: &Value) -> impl Iterator<Item = (&String, &Value)> {
+    let members = status.as_object().into_iter().flatten();
+    members.filter(|(name, _)| !COUNTED.contains(&name.as_str()))
 }
 
 /// The pause after a look at a run with so many children, which took so long.

@@ -174,10 +174,15 @@ impl CellStore {
     /// The op that writes the run itself, and one that makes the cell look at its owner when that matters to it.
     fn run_op(&self, view: &View, write: &RunWrite, ops: &mut Vec<Op>) -> Option<Value> {
         let old = &view.run.value;
-        let mut new = old.clone();
-        if let Some(status) = &write.status {
-            new["status"] = status.clone();
+        let status = write.status.as_ref().filter(|status| **status != old["status"]);
+        if status.is_none() && write.metadata.is_none() {
+            return None;
         }
+        let mut new = match status {
+            // Only the other members are copied: the status is most of a large run.
+            Some(status) => with_status(old, status),
+            None => old.clone(),
+        };
         if let Some((labels, annotations)) = &write.metadata {
             set_map(&mut new, "labels", labels);
             set_map(&mut new, "annotations", annotations);
@@ -361,6 +366,14 @@ fn due_key_suffix(at_us: i64, run: &ObjectKey) -> String {
 
 pub(super) fn consume_op((key, revision): &(RowKey, Revision)) -> Op {
     Op::Delete { key: key.clone(), pre: Pre::Rev(*revision), last: None }
+}
+
+/// A run with another status.
+fn with_status(run: &Value, status: &Value) -> Value {
+    let members = run.as_object().into_iter().flatten().filter(|(name, _)| *name != "status");
+    let mut out: serde_json::Map<_, _> = members.map(|(name, value)| (name.clone(), value.clone())).collect();
+    out.insert("status".into(), status.clone());
+    Value::Object(out)
 }
 
 fn set_map(object: &mut Value, member: &str, map: &BTreeMap<String, String>) {

@@ -93,8 +93,9 @@ impl CellStore {
     ) -> Result<Look, CellError> {
         // What belongs to it is found by its uid.
         let answers = self.snapshot(vec![Read::Get(run.row())]).await?.answers;
-        let found = answers.first().map(|rows| seen(run, rows)).transpose()?.flatten();
-        let mut uid = found.map(|found| apimachinery::meta::uid(&found.value).to_owned());
+        let mut known = answers.first().map(|rows| seen(run, rows)).transpose()?.flatten();
+        let uid_of = |found: &Seen| apimachinery::meta::uid(&found.value).to_owned();
+        let mut uid = known.as_ref().map(uid_of);
         loop {
             let mut reads = vec![Read::Get(run.row())];
             let mut due_rows = due_rows.clone();
@@ -110,8 +111,14 @@ impl CellStore {
             let mut answers = self.snapshot(reads).await?.answers;
             let due: Vec<_> =
                 answers[1..fixed].iter().flat_map(|a| &a.rows).map(|r| (r.key.clone(), r.revision)).collect();
-            let Some(found) = seen(run, &answers[0])? else { return Ok(Look::Gone(due)) };
-            let found_uid = apimachinery::meta::uid(&found.value).to_owned();
+            let revision = answers[0].rows.first().map(|row| row.revision);
+            // Reading the document of a large run costs much: it is read once, if nobody has written in between.
+            let found = match known.take().filter(|known| Some(known.revision) == revision) {
+                None => seen(run, &answers[0])?,
+                known => known,
+            };
+            let Some(found) = found else { return Ok(Look::Gone(due)) };
+            let found_uid = uid_of(&found);
             if uid.as_ref() != Some(&found_uid) {
                 // Another one of that name by now: look at what belongs to it, at a new single moment.
                 uid = Some(found_uid);

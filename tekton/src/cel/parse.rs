@@ -79,6 +79,13 @@ struct Parser<'a> {
     open: Vec<Vec<Kind>>,
 }
 
+/// How close an operator binds, and its function.
+fn operator(kind: Kind) -> Option<(usize, &'static str)> {
+    let levels: [&[(Kind, &'static str)]; 3] = [&RELATIONS, &SUMS, &PRODUCTS];
+    let all = levels.iter().enumerate().flat_map(|(level, all)| all.iter().map(move |found| (level, found)));
+    all.into_iter().find(|(_, (of, _))| *of == kind).map(|(level, (_, name))| (level, *name))
+}
+
 fn nothing(at: usize) -> Node {
     Node { at, expr: Expr::Literal(Value::Null) }
 }
@@ -216,32 +223,33 @@ impl<'a> Parser<'a> {
 
     /// Operands of `||` or `&&`, as a balanced tree.
     fn logical(&mut self, kind: Kind) -> Node {
-        let operand = |parser: &mut Self| match kind {
-            Kind::Or => parser.logical(Kind::And),
-            _ => parser.binary(&RELATIONS),
-        };
-        let (mut operands, mut places) = (vec![operand(self)], Vec::new());
+        let first = self.operand(kind);
+        if self.token().kind != kind {
+            return first;
+        }
+        let (mut operands, mut places) = (vec![first], Vec::new());
         while let Some(token) = self.take(kind) {
             places.push(token.at);
-            operands.push(operand(self));
+            operands.push(self.operand(kind));
         }
         balanced(if kind == Kind::Or { "_||_" } else { "_&&_" }, &operands, &places)
     }
 
-    fn binary(&mut self, operators: &[(Kind, &'static str)]) -> Node {
+    fn operand(&mut self, of: Kind) -> Node {
+        if of == Kind::Or { self.logical(Kind::And) } else { self.binary(0) }
+    }
+
+    /// Relations, sums and products, the latter of which bind closer. Only operators from `level` on; one function for
+    /// all of them, because each function between two brackets costs stack for each bracket.
+    fn binary(&mut self, level: usize) -> Node {
         let before = self.depth;
-        let operand = |parser: &mut Self| match operators.len() {
-            7 => parser.binary(&SUMS),
-            2 => parser.binary(&PRODUCTS),
-            _ => parser.unary(),
-        };
-        let mut left = operand(self);
-        while let Some((_, name)) = operators.iter().find(|(kind, _)| *kind == self.token().kind) {
+        let mut left = self.unary();
+        while let Some((found, name)) = operator(self.token().kind).filter(|(found, _)| *found >= level) {
             if !self.deeper(1) {
                 break;
             }
             let at = self.step().at;
-            let right = operand(self);
+            let right = self.binary(found + 1);
             left = call(at, name, vec![left, right]);
         }
         self.depth = before;

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::api::config::TenantConfig;
+use crate::api::convert;
 use crate::engine::condition;
 use crate::engine::doc::{name, namespace, text, uid};
 
@@ -85,8 +86,15 @@ pub fn of(run: &Value, sink: &str) -> Option<CloudEvent> {
         ),
         subject: name(run).to_owned(),
         sink: sink.to_owned(),
-        data: json!({member: run}),
+        data: json!({member: told_as(kind, run)}),
     })
+}
+
+/// The run as events carry it: as v1beta1, in which the receivers of the reference's events expect it.
+fn told_as(kind: &str, run: &Value) -> Value {
+    let mut out = run.clone();
+    // A run whose annotations do not let it be converted is told as it is, rather than not at all.
+    if convert::to(kind, "v1beta1", &mut out).is_ok() { out } else { run.clone() }
 }
 
 /// The events for a change of `run` to `status`: also that it was waiting and that it has started, where it did both

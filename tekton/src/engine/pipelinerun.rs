@@ -138,9 +138,9 @@ impl<'a> Pass<'a> {
     }
 
     fn reconcile(&mut self) -> Result<(), Stop> {
+        let first = is_empty(&self.status, "pipelineSpec");
         let found = self.pipeline()?;
         self.config.put_provenance(&mut self.status);
-        let first = is_empty(&self.status, "pipelineSpec");
         if first {
             // Also a run that does not fit its pipeline shows it.
             object_mut(&mut self.status).insert("pipelineSpec".into(), found.spec.clone());

@@ -77,3 +77,21 @@ fn the_same_change_has_the_same_id() {
     assert_eq!(of(status("True", "Succeeded")), of(status("True", "Succeeded")));
     assert_ne!(of(status("True", "Succeeded")), of(status("False", "Failed")));
 }
+
+#[test]
+fn a_run_is_told_as_v1beta1_and_named_as_it_is() {
+    let mut of_task = run("TaskRun", &status("True", "Succeeded"));
+    of_task["spec"] = json!({"taskSpec": {"steps": [{"name": "s", "image": "i", "computeResources": {}}]}});
+    of_task["status"]["results"] = json!([{"name": "r", "type": "string", "value": "v"}]);
+    let event = of(&of_task, "s").unwrap();
+    let told = &event.data["taskRun"];
+    assert_eq!(told["apiVersion"], "tekton.dev/v1beta1");
+    assert_eq!(told["status"]["taskResults"][0]["value"], "v", "v1beta1 has another name for results");
+    assert!(told["status"]["results"].is_null());
+    assert!(told["spec"]["taskSpec"]["steps"][0]["resources"].is_object());
+    assert_eq!(event.source, "/apis/tekton.dev/v1/namespaces/ns/TaskRun/r");
+    let of_pipeline = of(&run("PipelineRun", &status("True", "Succeeded")), "s").unwrap();
+    assert_eq!(of_pipeline.data["pipelineRun"]["apiVersion"], "tekton.dev/v1beta1");
+    let custom = of(&run("CustomRun", &Value::Null), "s").unwrap();
+    assert_eq!(custom.data["customRun"]["apiVersion"], "tekton.dev/v1beta1");
+}

@@ -28,7 +28,7 @@ pub fn pipeline(spec: &Value, run: &Value, pipeline_name: &str) -> Value {
 }
 
 /// Whether there is anything to replace in a document.
-fn has_variables(value: &Value) -> bool {
+pub fn has_variables(value: &Value) -> bool {
     match value {
         Value::String(text) => text.contains("$("),
         Value::Array(items) => items.iter().any(has_variables),
@@ -149,6 +149,9 @@ fn task(entry: &mut Value, replacements: &Replacements) {
 
 /// Substitutes in a matrix: lists take lists, what is included takes texts.
 pub fn matrix(matrix: &mut Value, replacements: &Replacements) {
+    if !has_variables(matrix) {
+        return;
+    }
     let lists = Replacements { objects: BTreeMap::new(), ..replacements.clone() };
     if let Some(all) = object_mut(matrix).get_mut("params").and_then(Value::as_array_mut) {
         params::apply(all, &lists);

@@ -82,33 +82,35 @@ impl Pass<'_> {
     /// # Errors
     /// What must be read first; or that the run has failed or waits.
     pub(super) fn pipeline(&mut self) -> Result<Pipeline, Stop> {
-        let run = self.seen.run.clone();
+        let seen = self.seen;
+        let run = &seen.run;
         let reference = &run["spec"]["pipelineRef"];
         if !is_empty(&self.status, "pipelineSpec") {
             let labels =
-                self.decision.metadata.as_ref().map_or_else(|| strings(&run, "labels"), |m| m.labels.clone());
+                self.decision.metadata.as_ref().map_or_else(|| strings(run, "labels"), |m| m.labels.clone());
             let known = match text(reference, "name") {
-                "" if text(reference, "resolver").is_empty() => name(&run).to_owned(),
+                "" if text(reference, "resolver").is_empty() => name(run).to_owned(),
                 "" => labels.get("tekton.dev/pipeline").cloned().unwrap_or_default(),
                 name => name.to_owned(),
             };
-            return Ok(Pipeline { spec: self.status["pipelineSpec"].clone(), name: known });
+            // Taken, not copied: the pass puts the spec that it runs by in its place.
+            return Ok(Pipeline { spec: self.status["pipelineSpec"].take(), name: known });
         }
         if !run["spec"]["pipelineSpec"].is_null() {
             self.inherit(&json!({}));
-            return Ok(Pipeline { spec: run["spec"]["pipelineSpec"].clone(), name: name(&run).to_owned() });
+            return Ok(Pipeline { spec: run["spec"]["pipelineSpec"].clone(), name: name(run).to_owned() });
         }
         if !text(reference, "resolver").is_empty() {
             return self.remote_pipeline(reference);
         }
         let wanted = text(reference, "name");
-        let key = Key::new("Pipeline", namespace(&run), wanted);
+        let key = Key::new("Pipeline", namespace(run), wanted);
         match self.seen.objects.get(&key) {
             None => Err(Stop::Need([Need::Object(key)].into())),
             Some(None) => {
                 let error = format!(
                     "error when getting Pipeline for PipelineRun {}: tekton client cannot get pipeline {wanted} from local cluster: pipelines.tekton.dev {wanted:?} not found",
-                    name(&run)
+                    name(run)
                 );
                 Err(self.no_pipeline(&error))
             }

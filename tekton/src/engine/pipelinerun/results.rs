@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
+use super::apply::has_variables;
 use super::facts::Facts;
 use super::state::{Kind, Task};
 use crate::engine::doc::{list, name, object_mut, text};
@@ -197,15 +198,14 @@ fn replace(out: &mut Replacements, head: &str, task: &str, result: &str, value: 
 
 /// Puts replacements of results, states and reasons into an entry.
 pub fn put(entry: &mut Value, replacements: &Replacements) {
-    if replacements.is_empty() {
+    if replacements.is_empty() || !has_variables(entry) {
         return;
     }
-    let no_objects = Replacements { objects: BTreeMap::new(), ..replacements.clone() };
     for part in ["params", "when", "displayName", "matrix"] {
         let Some(value) = object_mut(entry).get_mut(part) else { continue };
         match (part, value) {
             ("params", Value::Array(all)) => params::apply(all, replacements),
-            ("matrix", matrix) => super::apply::matrix(matrix, &no_objects),
+            ("matrix", matrix) => super::apply::matrix(matrix, replacements),
             (_, value) => replacements.document(value, &["operator"]),
         }
     }
