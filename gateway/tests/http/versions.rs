@@ -187,3 +187,28 @@ async fn settings_are_there_with_their_defaults_and_are_checked() {
     let message = refused["message"].as_str().unwrap();
     assert!(message.ends_with("invalid value for feature flag \"coschedule\": \"nope\""), "{message}");
 }
+
+#[tokio::test]
+async fn settings_that_a_tenant_lacks_are_made_and_others_left_alone() {
+    let (rig, token) = rig().await;
+    let path = |name: &str| format!("{SETTINGS}/{name}");
+    let own = json!({"data": {"default-timeout-minutes": "7"}}).to_string();
+    let (code, _) = rig.ask(&token, Method::PATCH, &path("config-defaults"), MERGE, own).await;
+    assert_eq!(code, StatusCode::OK);
+    for name in ["pipelines-info", "config-tracing"] {
+        let (code, _) = rig.ask(&token, Method::DELETE, &path(name), "", Body::empty()).await;
+        assert_eq!(code, StatusCode::OK);
+        assert_eq!(rig.get(&token, &path(name)).await.0, StatusCode::NOT_FOUND);
+    }
+    let id = tenancy::id::TenantId::parse("acme").unwrap();
+    store::tenant::found(&rig.store, &rig.host, &id, Vec::new()).await.unwrap();
+    let (_, info) = rig.get(&token, &path("pipelines-info")).await;
+    assert_eq!(info["data"]["version"], store::tenant::TEKTON);
+    assert_eq!(rig.get(&token, &path("config-tracing")).await.0, StatusCode::OK);
+    let (_, defaults) = rig.get(&token, &path("config-defaults")).await;
+    assert_eq!(defaults["data"]["default-timeout-minutes"], "7", "what is there stays");
+    // Nothing lacks now: nothing is written.
+    let (_, before) = rig.get(&token, SETTINGS).await;
+    store::tenant::found(&rig.store, &rig.host, &id, Vec::new()).await.unwrap();
+    assert_eq!(rig.get(&token, SETTINGS).await.1["items"], before["items"]);
+}

@@ -1,5 +1,7 @@
 //! `cargo x clients`: the real kubectl and tkn against a real server, a check a line.
 
+mod old;
+
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -23,7 +25,7 @@ struct Clients<'a> {
 type Check = fn(&Clients) -> Result<()>;
 
 /// Every check, in order.
-const CHECKS: [(&str, Check); 14] = [
+const CHECKS: [(&str, Check); 16] = [
     ("kubectl create -f (TaskRun), wait --for=condition=Succeeded", create_and_wait),
     ("kubectl get (table), get -o yaml, get -w", get),
     ("kubectl describe", describe),
@@ -35,6 +37,8 @@ const CHECKS: [(&str, Check); 14] = [
     ("tkn taskrun cancel", tkn_cancel),
     ("tkn pipeline start --showlog", tkn_start),
     ("tkn pipelinerun describe, list", tkn_describe),
+    ("kubectl apply, wait, get of v1beta1 objects, read in both versions", old::kubectl),
+    ("tkn describe, logs, start of v1beta1 objects", old::tkn),
     ("a foreign tenant sees nothing", foreign),
     ("bad input is refused with a reason", bad_input),
     ("kubectl delete", delete),

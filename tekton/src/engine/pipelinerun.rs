@@ -408,6 +408,11 @@ impl<'a> Pass<'a> {
     }
 
     fn finish(mut self) -> Outcome {
+        let ends = condition::is_done(&self.status) && !condition::is_done(&self.seen.run["status"]);
+        if ends && !self.claims_to_go().is_empty() {
+            // Nothing else makes anybody look at a run that has ended.
+            self.decision.also_after_us = Some(0);
+        }
         if !condition::is_done(&self.status) && !is_empty(&self.status, "startTime") {
             let wake = self.wake_after_us.or_else(|| self.times().wake_after_us());
             self.decision.requeue_after_us = wake.filter(|us| *us < i64::MAX && !self.decision.errors_pass);

@@ -6,12 +6,16 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::Pass;
+use crate::engine::condition;
 use crate::engine::decide::Key;
 use crate::engine::doc::{is_empty, list, name, namespace, set, strings, text};
 use crate::engine::{claims, pod, workspaces};
 
 /// Annotation of children that shall be near an assistant.
 pub const ANNOTATION: &str = "pipeline.tekton.dev/affinity-assistant";
+
+/// Annotation of a run whose claims go with its end.
+const CLEAN_UP: &str = "tekton.dev/auto-cleanup-pvc";
 
 /// What an assistant takes from pod templates.
 const OF_TEMPLATES: [&str; 5] =
@@ -131,11 +135,33 @@ impl Pass<'_> {
         }
     }
 
-    /// Deletes the assistants of a run that has ended.
+    /// Deletes the assistants of a run that has ended, and the claims that end with it.
     pub(super) fn clean_up(&mut self) {
         let sets = self.seen.owned.iter().filter(|o| text(o, "kind") == "StatefulSet");
-        let keys = sets.map(|o| Key::new("StatefulSet", namespace(o), name(o)));
-        self.decision.deletes.extend(keys);
+        let gone = sets.chain(self.claims_to_go()).map(|o| Key::new(text(o, "kind"), namespace(o), name(o)));
+        let gone: Vec<_> = gone.collect();
+        self.decision.deletes.extend(gone);
+    }
+
+    /// Claims made from the run's templates that go once it and its children have ended: those that an assistant of
+    /// the whole run would have made; of others, if the run asks for it.
+    pub(super) fn claims_to_go(&self) -> Vec<&'_ Value> {
+        let run = self.run();
+        let wanted = match self.coschedule() {
+            Coschedule::Disabled => false,
+            Coschedule::Workspaces => run["metadata"]["annotations"][CLEAN_UP] == "true",
+            Coschedule::PipelineRuns | Coschedule::Isolated => true,
+        };
+        let runs = self.seen.owned.iter().filter(|o| matches!(text(o, "kind"), "TaskRun" | "PipelineRun"));
+        if !wanted || !runs.into_iter().all(|child| condition::is_done(&child["status"])) {
+            return Vec::new();
+        }
+        // Only what has the name of a template's claim: nothing else of the run is ours to delete.
+        let bound = self.bound();
+        let templates = bound.iter().filter(|b| !b["volumeClaimTemplate"].is_null());
+        let names: Vec<_> = templates.map(|binding| self.claim_name(binding)).collect();
+        let claims = self.seen.owned.iter().filter(|o| text(o, "kind") == "PersistentVolumeClaim");
+        claims.filter(|claim| names.iter().any(|wanted| wanted == name(claim))).collect()
     }
 
     fn stateful_set(&self, assistant: &str, claims: &[String], templates: &[Value], isolated: bool) -> Value {

@@ -1,5 +1,7 @@
 //! Properties of `decide` over generated pipelines and stories.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use super::decide;
@@ -26,7 +28,7 @@ fn entry(dice: &mut Dice, at: u64, finally: bool) -> Value {
         task["runAfter"] = json!([format!("t{}", dice.below(at))]);
     }
     let earlier = dice.below(at.max(1));
-    match dice.below(6) {
+    match dice.below(11) {
         0 if at > 0 || finally => {
             task["params"] = json!([{"name": "p", "value": format!("$(tasks.t{earlier}.results.r)")}]);
         }
@@ -34,6 +36,26 @@ fn entry(dice: &mut Dice, at: u64, finally: bool) -> Value {
         2 => task["when"] = json!([{"input": "a", "operator": "in", "values": ["b"]}]),
         3 if !finally => task["onError"] = json!("continue"),
         4 => task["taskSpec"] = json!({"apiVersion": "ex.dev/v1", "kind": "Wait", "spec": {}}),
+        5 => {
+            let inner = json!({"tasks": [{"name": "inner", "taskSpec": task["taskSpec"]}]});
+            task.as_object_mut().expect("it is one").remove("taskSpec");
+            task["pipelineSpec"] = inner;
+        }
+        6 => task["retries"] = json!(2),
+        7 if at > 0 || finally => {
+            let input = format!("$(tasks.t{earlier}.results.r)");
+            task["when"] = json!([{"input": input, "operator": "in", "values": ["v"]}]);
+        }
+        8 if finally => {
+            task["when"] =
+                json!([{"input": "$(tasks.t0.status)", "operator": "in", "values": ["Succeeded"]}]);
+        }
+        9 => {
+            task["matrix"] = json!({
+                "params": [{"name": "p", "value": ["x", "y"]}],
+                "include": [{"name": "more", "params": [{"name": "p", "value": "z"}]}],
+            });
+        }
         _ => {}
     }
     task
@@ -49,6 +71,9 @@ fn run(dice: &mut Dice) -> Value {
         "metadata": {"name": "run", "namespace": "ns", "uid": "uid-run", "creationTimestamp": "2030-01-01T00:00:00Z"},
         "spec": {"pipelineSpec": {"tasks": tasks, "finally": finally}},
     });
+    if dice.one_in(10) {
+        run["spec"]["status"] = json!("PipelineRunPending");
+    }
     if dice.one_in(4) {
         run["spec"]["timeouts"] = json!({"pipeline": "30m", "tasks": "10m"});
     }
@@ -81,6 +106,7 @@ impl Story {
             self.made.push(name(child).to_owned());
             self.seen.owned.push(child.clone());
         }
+        self.no_task_has_too_many_children();
         for patch in &decision.patches {
             let child =
                 self.seen.owned.iter_mut().find(|c| name(c) == patch.key.name).expect("it is patched");
@@ -94,6 +120,18 @@ impl Story {
         if let Some(update) = &decision.metadata {
             self.seen.run["metadata"]["labels"] = json!(update.labels);
             self.seen.run["metadata"]["annotations"] = json!(update.annotations);
+        }
+    }
+
+    /// A task has one child, a matrix one for each of its combinations: no Try of a child is anybody else's.
+    fn no_task_has_too_many_children(&self) {
+        let spec = &self.seen.run["spec"]["pipelineSpec"];
+        for task in list(spec, "tasks").iter().chain(list(spec, "finally")) {
+            let children = self.seen.owned.iter();
+            let children =
+                children.filter(|c| c["metadata"]["labels"]["tekton.dev/pipelineTask"] == task["name"]);
+            let most = super::matrix::fan_out(&task["matrix"]).len().max(1);
+            assert!(children.count() <= most, "{} has more than {most} children", task["name"]);
         }
     }
 
@@ -113,7 +151,7 @@ impl Story {
         assert!(wants_nothing(&again), "after its own writes it wants {again:?}");
         if !condition::is_done(&self.seen.run["status"]) {
             assert!(
-                again.waits_for.is_some_and(|what| !what.is_empty()),
+                again.waits_for.is_some_and(|what| !what.trim_end().is_empty() && !what.ends_with(": ")),
                 "it waits for nothing it could name"
             );
         }
@@ -155,7 +193,7 @@ fn wants_nothing(decision: &Decision) -> bool {
 
 #[test]
 fn every_story_ends_and_nothing_is_wanted_twice() {
-    let mut ends = std::collections::BTreeSet::new();
+    let (mut ends, mut kinds) = (BTreeSet::new(), BTreeSet::new());
     for seed in 0..800 {
         let mut dice = Dice(seed);
         let seen = Observed { run: run(&mut dice), ..Observed::default() };
@@ -165,7 +203,10 @@ fn every_story_ends_and_nothing_is_wanted_twice() {
             if condition::is_done(&story.seen.run["status"]) {
                 break;
             }
-            if dice.one_in(20) && text(&story.seen.run["spec"], "status").is_empty() {
+            if text(&story.seen.run["spec"], "status") == "PipelineRunPending" {
+                assert!(story.made.is_empty(), "seed {seed}: it has begun while it is pending");
+                story.seen.run["spec"]["status"] = json!("");
+            } else if dice.one_in(20) && text(&story.seen.run["spec"], "status").is_empty() {
                 let words = ["Cancelled", "CancelledRunFinally", "StoppedRunFinally"];
                 story.seen.run["spec"]["status"] = json!(words[dice.below(3) as usize]);
             } else if dice.one_in(10) {
@@ -184,6 +225,7 @@ fn every_story_ends_and_nothing_is_wanted_twice() {
         let status = &story.seen.run["status"];
         assert!(condition::is_done(status), "seed {seed}: it never ends: {status}");
         ends.insert(text(condition::succeeded(status), "reason").to_owned());
+        kinds.extend(story.seen.owned.iter().map(|child| text(child, "kind").to_owned()));
         // A run that has ended stays as it is, whatever becomes of its children.
         for at in story.open() {
             story.end_child(at, &mut dice);
@@ -193,6 +235,7 @@ fn every_story_ends_and_nothing_is_wanted_twice() {
     let all =
         ["Cancelled", "Completed", "Failed", "PipelineRunTimeout", "PipelineValidationFailed", "Succeeded"];
     assert_eq!(ends.iter().map(String::as_str).collect::<Vec<_>>(), all, "the stories are not of all kinds");
+    assert_eq!(kinds.iter().map(String::as_str).collect::<Vec<_>>(), ["CustomRun", "PipelineRun", "TaskRun"]);
 }
 
 #[test]
@@ -284,4 +327,69 @@ fn what_is_too_much_for_one_decision_is_done_in_several() {
         story.apply(&decision);
     }
     assert!(story.seen.owned.iter().all(|c| text(&c["spec"], "status") == "TaskRunCancelled"));
+}
+
+/// Whether the claim of a run that has ended is deleted, with these settings.
+#[test]
+fn claims_of_templates_go_with_the_end_where_that_is_asked_for() {
+    for (coschedule, asked, goes) in [
+        ("workspaces", true, true),
+        ("workspaces", false, false),
+        ("disabled", true, false),
+        ("isolate-pipelinerun", false, true),
+    ] {
+        let mut run = json!({
+            "apiVersion": "tekton.dev/v1", "kind": "PipelineRun",
+            "metadata": {"name": "run", "namespace": "ns", "uid": "uid-run", "creationTimestamp": "2030-01-01T00:00:00Z"},
+            "spec": {
+                "workspaces": [{"name": "w", "volumeClaimTemplate": {"spec": {"accessModes": ["ReadWriteOnce"]}}}],
+                "pipelineSpec": {
+                    "workspaces": [{"name": "w"}],
+                    "tasks": [{"name": "t", "workspaces": [{"name": "w"}], "taskSpec": {
+                        "workspaces": [{"name": "w"}], "steps": [{"name": "s", "image": "i", "command": ["c"]}],
+                    }}],
+                },
+            },
+        });
+        if asked {
+            run["metadata"]["annotations"] = json!({"tekton.dev/auto-cleanup-pvc": "true"});
+        }
+        let mut config = TenantConfig::default();
+        config.feature_flags.insert("coschedule".into(), coschedule.into());
+        defaults::apply("PipelineRun", &mut run, &config);
+        let mut story =
+            Story { seen: Observed { run, ..Observed::default() }, now_us: START_US, made: Vec::new() };
+        let look = |story: &Story| match decide(&story.seen, &config, &installation(), START_US) {
+            Outcome::Decision(decision) => *decision,
+            Outcome::Need(needs) => panic!("{needs:?} is asked for"),
+        };
+        story.apply(&look(&story));
+        let claim = |o: &&Value| text(o, "kind") == "PersistentVolumeClaim";
+        if !story.seen.owned.iter().any(|o| claim(&o)) {
+            // The set's own, as a controller of sets would make them.
+            let set = story.seen.owned.iter().find(|o| text(o, "kind") == "StatefulSet").expect("a set");
+            let template = text(&set["spec"]["volumeClaimTemplates"][0]["metadata"], "name");
+            let made = json!({"kind": "PersistentVolumeClaim", "metadata": {"namespace": "ns", "name": format!("{template}-{}-0", name(set))}});
+            story.seen.owned.push(made);
+        }
+        // Somebody else's claim stays in any case.
+        story
+            .seen
+            .owned
+            .push(json!({"kind": "PersistentVolumeClaim", "metadata": {"namespace": "ns", "name": "other"}}));
+        story.seen.run["spec"]["status"] = json!("Cancelled");
+        let end = look(&story);
+        story.apply(&end);
+        assert!(condition::is_done(&story.seen.run["status"]), "a cancelled run ends at once");
+        let claims = |decision: &Decision| {
+            decision.deletes.iter().filter(|k| k.kind == "PersistentVolumeClaim").cloned().collect::<Vec<_>>()
+        };
+        assert!(claims(&look(&story)).is_empty(), "{coschedule}: its task still runs");
+        let child = story.seen.owned.iter_mut().find(|o| text(o, "kind") == "TaskRun").expect("a child");
+        child["status"] =
+            json!({"conditions": [{"type": "Succeeded", "status": "False", "reason": "TaskRunCancelled"}]});
+        let gone = claims(&look(&story));
+        assert_eq!(gone.len(), usize::from(goes), "{coschedule}, asked: {asked}: {gone:?}");
+        assert!(gone.iter().all(|key| key.name != "other"));
+    }
 }
