@@ -39,6 +39,8 @@ pub(crate) struct Machines {
     pub(crate) wanted: AtomicUsize,
     /// Some wait for room: what comes later stands in line behind them.
     pub(crate) waiting: AtomicBool,
+    /// Some wait for a volume: it may be in another cell.
+    pub(crate) apart: AtomicBool,
 }
 
 /// What is to be done about a machine.
@@ -90,7 +92,7 @@ async fn look(cell: &Arc<Inner>) -> Result<Duration, LookError> {
     cell.machines.count.store(listed.len(), Ordering::Relaxed);
     cell.machines.wanted.store(rows.iter().filter(|seen| !seen.is_over()).count(), Ordering::Relaxed);
     let now_us = cell.host.clock.utc().0;
-    let (mut full, mut waiting) = (false, false);
+    let (mut full, mut waiting, mut apart) = (false, false, false);
     let mut line = BTreeSet::new();
     let mut wanted: Vec<&MachineSeen> = rows.iter().collect();
     wanted.sort_by_key(|seen| (seen.machine.created_us, seen.machine.id.clone()));
@@ -123,7 +125,7 @@ async fn look(cell: &Arc<Inner>) -> Result<Duration, LookError> {
                 }
                 // No machine is made that would only wait.
                 Ok(Hold::Waits { why, claims }) => {
-                    waiting = true;
+                    (waiting, apart) = (true, true);
                     line.extend(claims);
                     act(cell, seen.clone(), Step::Say(format!("waits for {why}")));
                 }
@@ -135,6 +137,7 @@ async fn look(cell: &Arc<Inner>) -> Result<Duration, LookError> {
         }
     }
     cell.machines.waiting.store(full, Ordering::Relaxed);
+    cell.machines.apart.store(apart, Ordering::Relaxed);
     for id in listed.keys() {
         if rows.iter().all(|seen| seen.machine.id != *id) && cell.store.machine(id).await?.is_none() {
             delete_leaked(cell, id.clone());

@@ -1,7 +1,7 @@
 //! Placing runs again: those of cells that are gone or drained, and this cell's own that have waited too long.
 //!
 //! Every live cell of the Home looks, as often as its heart beats; the store lets one of them succeed for each run.
-//! What has not started goes elsewhere at once. What has started stays, and reports when its cell is back; if that
+//! A run whose claim has a volume goes where that is, and nowhere else. What has not started goes elsewhere at once. What has started stays, and reports when its cell is back; if that
 //! takes too long it is lost. What may not go elsewhere says what it waits for, and what would change that.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -52,6 +52,8 @@ enum Why {
     Drained,
     /// It had no machine in time.
     Waited,
+    /// The volume of its claim is in another cell: two runs were placed before the claim had one.
+    Apart,
 }
 
 impl Why {
@@ -60,6 +62,7 @@ impl Why {
             Why::Gone { forgotten: false } => format!("cell {cell} has not been heard of"),
             Why::Gone { forgotten: true } => format!("cell {cell} has not been heard of for a long time"),
             Why::Drained => format!("cell {cell} takes no new runs"),
+            Why::Apart => format!("the volume of its claim is not in cell {cell}"),
             Why::Waited => format!("cell {cell} had no machine for it within {}", placement::MAX_WAIT),
         }
     }
@@ -111,6 +114,9 @@ pub(crate) async fn look(cell: &Arc<Inner>) -> Result<(), CellError> {
     }
     if cell.machines.waiting.load(Ordering::Relaxed) && !drained {
         impatient(cell, &live).await?;
+    }
+    if cell.machines.apart.load(Ordering::Relaxed) {
+        apart(cell, &live).await?;
     }
     Ok(())
 }
@@ -205,26 +211,32 @@ async fn consider(
     if root != *run && !handled.insert(root) || family.is_over() {
         return Ok(());
     }
-    if let Some(waits) = held(&family, &from, why) {
+    let volume = theirs.volume_of(&family).await?;
+    if let Some(waits) = held(&family, &from, why, volume.as_ref()) {
         let Some(waits) = waits else { return Ok(()) };
         return cell.store.run_waits(&family.root, &waits).await;
     }
-    send(cell, &family, &from, why, live).await
+    send(cell, &family, &from, why, volume, live).await
 }
 
 /// What a family that stays where it is waits for: `Some(None)` when there is nothing to say.
-fn held(family: &Family, from: &str, why: Why) -> Option<Option<String>> {
+fn held(
+    family: &Family,
+    from: &str,
+    why: Why,
+    volume: Option<&(String, String)>,
+) -> Option<Option<String>> {
     let back = "when that cell is back";
     match why {
         // A drained cell finishes what it has begun.
-        Why::Drained | Why::Waited if family.has_begun() => Some(None),
+        Why::Drained | Why::Waited | Why::Apart if family.has_begun() => Some(None),
         Why::Gone { forgotten: false } if family.is_bound() => Some(Some(format!(
             "cell {from} has not been heard of; what has started there goes on and is told {back}; if that takes too \
              long the run fails, unless annotation {} is \"true\"",
             store::cell::RERUN
         ))),
-        Why::Gone { .. } | Why::Drained | Why::Waited => {
-            let claim = family.claim()?;
+        Why::Gone { .. } | Why::Drained | Why::Waited | Why::Apart => {
+            let (claim, _) = volume.filter(|(_, there)| there == from)?;
             let when = if matches!(why, Why::Gone { .. }) { back } else { "when that cell takes runs again" };
             Some(Some(format!("{}, where its claim {claim:?} is; it goes on {when}", why.text(from))))
         }
@@ -237,13 +249,15 @@ async fn send(
     family: &Family,
     from: &str,
     why: Why,
+    volume: Option<(String, String)>,
     live: &[CellView],
 ) -> Result<(), CellError> {
     let root = &family.root;
     let annotations = annotations(&root.run.value);
     // What cannot be read is never taken for "anywhere".
     let Some(residency) = cell.store.residency(&root.run.key).await? else { return Ok(()) };
-    let Ok(request) = Request::parse(&annotations, residency) else { return Ok(()) };
+    let Ok(mut request) = Request::parse(&annotations, residency) else { return Ok(()) };
+    request.volume = volume;
     let now_us = cell.host.clock.utc().0;
     let others: Vec<CellView> = live.iter().filter(|view| view.cell != from).cloned().collect();
     let random = u64::try_from(cell.host.id() & u128::from(u64::MAX)).unwrap_or(0);
@@ -251,7 +265,8 @@ async fn send(
         // Waiting there is no better than waiting here.
         Ok(placed) if why == Why::Waited && placed.waits_for.is_some() => return Ok(()),
         Ok(placed) => placed,
-        Err(_) if why == Why::Waited => return Ok(()),
+        // It says already what it waits for.
+        Err(_) if matches!(why, Why::Waited | Why::Apart) => return Ok(()),
         Err(_) => {
             let when = if why == Why::Drained { "takes runs again" } else { "is back" };
             let waits = format!(
@@ -346,9 +361,29 @@ async fn impatient(cell: &Arc<Inner>, live: &[CellView]) -> Result<(), CellError
         let created = Micros::parse(meta::text(root, "creationTimestamp")).map(|t| t.0);
         let since_us = explained(root).map(|placed| placed.at_us).filter(|at| *at > 0).or(created);
         let waited_us = now_us - since_us.unwrap_or(machine.machine.created_us);
-        let ours = family.cell() == cell.config.cell && !family.has_begun() && family.claim().is_none();
-        if ours && waited_us >= max_us {
-            lenient(send(cell, &family, &cell.config.cell, Why::Waited, live).await)?;
+        let ours = family.cell() == cell.config.cell && !family.has_begun();
+        if ours && waited_us >= max_us && cell.store.volume_of(&family).await?.is_none() {
+            lenient(send(cell, &family, &cell.config.cell, Why::Waited, None, live).await)?;
+        }
+    }
+    Ok(())
+}
+
+/// Looks at this cell's own runs that wait for a volume: those whose volume is in another cell go there.
+async fn apart(cell: &Arc<Inner>, live: &[CellView]) -> Result<(), CellError> {
+    let mut handled = BTreeSet::new();
+    for machine in cell.store.machines().await? {
+        let Some(attempt) = machine.attempt.filter(|a| a.phase == Phase::Free) else { continue };
+        if attempt.claims.is_empty() || !handled.insert(attempt.run_uid.clone()) {
+            continue;
+        }
+        let Some(family) = cell.store.family(&attempt.run_key()).await? else { continue };
+        if family.cell() != cell.config.cell || family.has_begun() {
+            continue;
+        }
+        let volume = cell.store.volume_of(&family).await?.filter(|(_, there)| *there != cell.config.cell);
+        if volume.is_some() {
+            lenient(send(cell, &family, &cell.config.cell, Why::Apart, volume, live).await)?;
         }
     }
     Ok(())

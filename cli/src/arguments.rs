@@ -54,6 +54,9 @@ pub enum Command {
     /// Look after a store that processes share.
     #[command(subcommand)]
     Store(StoreCommand),
+    /// Show or change what a tenant may.
+    #[command(subcommand)]
+    Tenant(OperateTenant),
     /// Drain a region.
     Region {
         /// What to do with the region.
@@ -137,6 +140,42 @@ pub enum OperateRegion {
         #[command(flatten)]
         options: Draining,
     },
+}
+
+/// What can be done with a tenant.
+#[derive(Subcommand)]
+pub enum OperateTenant {
+    /// Show its policy.
+    Show {
+        /// The tenant.
+        tenant: String,
+        /// Data folder of the installation, where the operator's credential is.
+        #[arg(long, default_value = ".cella")]
+        data: PathBuf,
+    },
+    /// Change its policy; what is not named stays.
+    Set {
+        /// The tenant.
+        tenant: String,
+        /// Most runs that it has at one time, those not counted that have ended: a number, or `none`.
+        #[arg(long, value_parser = runs_max)]
+        runs_max: Option<RunsMax>,
+        /// Whether its runs are run again after their machine was lost, unless they say otherwise.
+        #[arg(long)]
+        rerun_after_loss: Option<bool>,
+        /// Data folder of the installation, where the operator's credential is.
+        #[arg(long, default_value = ".cella")]
+        data: PathBuf,
+    },
+}
+
+/// A limit on runs, or none.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RunsMax(pub Option<u32>);
+
+fn runs_max(text: &str) -> Result<RunsMax, String> {
+    let wrong = |_| format!("{text:?} is no limit; write a number, or none");
+    if text == "none" { Ok(RunsMax(None)) } else { text.parse().map(|n| RunsMax(Some(n))).map_err(wrong) }
 }
 
 /// How to drain.

@@ -1,5 +1,5 @@
-//! Commands of operators: `cella cell drain CELL`, `cella region drain REGION`. They ask a gateway's admin API, and
-//! tell what is left until nothing is.
+//! Commands of operators: `cella cell drain CELL`, `cella region drain REGION`, which tell what is left until nothing is,
+//! and `cella tenant`. They ask a gateway's admin API.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -10,7 +10,7 @@ use base::host::Host;
 use http::Method;
 use serde_json::Value;
 
-use crate::arguments::Draining;
+use crate::arguments::{Draining, OperateTenant, RunsMax};
 use crate::client::{Access, Client};
 use crate::up::OPERATOR;
 
@@ -82,6 +82,41 @@ pub async fn drain(what: What<'_>, options: &Draining, host: &Host) -> Result<Ex
         host.clock.sleep(LOOK_EVERY).await;
         standing = look(&drained, &access, host).await?;
     }
+}
+
+/// Shows or changes a tenant's policy; answers with it as it is now.
+///
+/// # Errors
+/// When the gateway refuses or cannot be reached.
+pub async fn tenant(operate: &OperateTenant, host: &Host) -> Result<String> {
+    let (tenant, data, mut wishes) = match operate {
+        OperateTenant::Show { tenant, data } => (tenant, data, Vec::new()),
+        OperateTenant::Set { tenant, runs_max, rerun_after_loss, data } => {
+            let max = runs_max.map(|RunsMax(max)| match max {
+                Some(max) => (Method::PUT, format!("/runs-max/{max}")),
+                None => (Method::DELETE, "/runs-max".to_owned()),
+            });
+            let rerun = rerun_after_loss.map(|rerun| {
+                let method = if rerun { Method::PUT } else { Method::DELETE };
+                (method, "/rerun-after-loss".to_owned())
+            });
+            (tenant, data, max.into_iter().chain(rerun).collect())
+        }
+    };
+    let client = Client::connect(&access(data)?, host).await?;
+    wishes.push((Method::GET, String::new()));
+    let mut policy = Value::Null;
+    for (method, part) in wishes {
+        policy = client.json(method, &format!("/admin/v1/tenants/{tenant}{part}"), None).await?;
+    }
+    let max = policy["runs_max"].as_u64().map_or_else(|| "no limit".to_owned(), |max| format!("at most {max}"));
+    let counted = policy["runs_counted"].as_i64().unwrap_or(0);
+    let rerun = if policy["rerun_after_loss"] == true { "yes" } else { "no" };
+    let regions: Vec<&str> = policy["residency"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let residency = if regions.is_empty() { "any region".to_owned() } else { regions.join(", ") };
+    Ok(format!(
+        "tenant {tenant}\n  residency: {residency}\n  runs at one time: {max} ({counted} counted now)\n  run again after a lost machine: {rerun}"
+    ))
 }
 
 /// What is left on the cells that are drained. On a connection of its own: a drain may outlive gateways.

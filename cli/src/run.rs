@@ -56,6 +56,11 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
             }
             Command::Why(options) => tell(options).await,
             Command::Replay(options) => decide(options).await,
+            Command::Tenant(operate) => {
+                let (host, _jobs) = real::host();
+                println!("{}", operate::tenant(operate, &host).await?);
+                Ok(ExitCode::SUCCESS)
+            }
             Command::Region { operate: OperateRegion::Drain { region, options } } => {
                 drain(What::Region(region), options).await
             }

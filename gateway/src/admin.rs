@@ -7,6 +7,10 @@
 //! PUT    /admin/v1/cells/CELL/drain       it takes no new runs
 //! DELETE /admin/v1/cells/CELL/drain       it takes them again
 //! PUT, DELETE /admin/v1/regions/REGION/drain   the same for all cells of a region
+//! GET    /admin/v1/tenants/TENANT         a tenant's policy
+//! PUT    /admin/v1/tenants/TENANT/runs-max/N   it has at most N runs that have not ended
+//! DELETE /admin/v1/tenants/TENANT/runs-max     it has as many as it likes
+//! PUT, DELETE /admin/v1/tenants/TENANT/rerun-after-loss   its runs are run again after a loss, unless they say otherwise
 //! ```
 
 use std::sync::Arc;
@@ -33,6 +37,12 @@ pub enum Target {
     Drain(String),
     /// The drain of all cells of a region.
     RegionDrain(String),
+    /// A tenant's policy.
+    Tenant(String),
+    /// How many runs a tenant may have; `None`: whatever it is.
+    RunsMax(String, Option<u32>),
+    /// Whether a tenant's runs are run again after a loss.
+    Rerun(String),
 }
 
 /// What the words after `/admin/v1` mean.
@@ -42,6 +52,10 @@ pub fn target(words: &[&str]) -> Option<Target> {
         ["cells", cell] if !cell.is_empty() => Target::Cell((*cell).to_owned()),
         ["cells", cell, "drain"] if !cell.is_empty() => Target::Drain((*cell).to_owned()),
         ["regions", region, "drain"] if !region.is_empty() => Target::RegionDrain((*region).to_owned()),
+        ["tenants", tenant] if !tenant.is_empty() => Target::Tenant((*tenant).to_owned()),
+        ["tenants", tenant, "runs-max"] => Target::RunsMax((*tenant).to_owned(), None),
+        ["tenants", tenant, "runs-max", max] => Target::RunsMax((*tenant).to_owned(), Some(max.parse().ok()?)),
+        ["tenants", tenant, "rerun-after-loss"] => Target::Rerun((*tenant).to_owned()),
         _ => return None,
     })
 }
@@ -71,10 +85,52 @@ pub async fn serve(app: &Arc<App>, method: &Method, headers: &HeaderMap, target:
             }
             standings(app, &operator, |_, of| of == region).await?
         }
+        (method, Target::Tenant(tenant) | Target::RunsMax(tenant, _) | Target::Rerun(tenant)) => {
+            return of_tenant(app, &operator, method, target, tenant).await;
+        }
         _ => return Err(Box::new(Status::method_not_allowed())),
     };
     let items: Vec<Value> = standings.iter().map(|standing| show(app, standing)).collect();
     Ok(answer::json(StatusCode::OK, &json!({ "cells": items })))
+}
+
+async fn of_tenant(app: &App, by: &Operator, method: &str, target: &Target, tenant: &str) -> Outcome {
+    let on = method == "PUT";
+    let changed = match (method, target) {
+        ("GET", Target::Tenant(_)) => Ok(true),
+        ("PUT", Target::RunsMax(_, max @ Some(_))) | ("DELETE", Target::RunsMax(_, max @ None)) => {
+            app.admin.tenant_change(by, tenant, |policy| policy.runs_max = *max).await
+        }
+        ("PUT" | "DELETE", Target::Rerun(_)) => {
+            app.admin.tenant_change(by, tenant, |policy| policy.rerun_after_loss = on).await
+        }
+        _ => return Err(Box::new(Status::method_not_allowed())),
+    };
+    match changed {
+        Ok(true) if method != "GET" => {
+            tracing::info!(tenant, by = by.user, ?target, "an operator has decided about a tenant's policy");
+        }
+        Ok(true) => {}
+        Ok(false) => return Err(no_such_tenant(tenant)),
+        Err(WriteError::Changed) => {
+            return Err(Box::new(Status::unavailable("the tenant's row changes all the time", 1)));
+        }
+        Err(error) => return Err(answer::write_failed(&error)),
+    }
+    let found = app.admin.tenant(by, tenant).await.map_err(|error| answer::read_failed(&error))?;
+    let (policy, runs) = found.ok_or_else(|| no_such_tenant(tenant))?;
+    let shown = json!({
+        "tenant": policy.id,
+        "residency": policy.residency,
+        "runs_max": policy.runs_max,
+        "runs_counted": runs,
+        "rerun_after_loss": policy.rerun_after_loss,
+    });
+    Ok(answer::json(StatusCode::OK, &shown))
+}
+
+fn no_such_tenant(tenant: &str) -> Refused {
+    Box::new(Status::not_found("", "tenants", tenant))
 }
 
 async fn drain(app: &App, operator: &Operator, cell: &str, draining: bool) -> Result<(), Refused> {

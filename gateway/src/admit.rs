@@ -11,6 +11,7 @@ use store::cell::{
     CELL, EPOCH, EXPLANATION, INFRA_REASON, INFRA_RETRIES, REGION, RERUN, RERUNS, TIMINGS, TRACEPARENT,
     WAITING,
 };
+use store::quota::COUNTED;
 use store::tenant::{Namespace, Surroundings};
 use tekton::api::config::TenantConfig;
 use tekton::api::{decode, defaults, hint, validate};
@@ -29,8 +30,8 @@ const CONFIG_WEBHOOK: &str = "config.webhook.pipeline.tekton.dev";
 /// Where a tenant's settings are.
 const SETTINGS: &str = "tekton-pipelines";
 /// Annotations that only we set.
-const OURS: [&str; 9] =
-    [CELL, REGION, EPOCH, EXPLANATION, TIMINGS, WAITING, INFRA_RETRIES, INFRA_REASON, RERUNS];
+const OURS: [&str; 10] =
+    [CELL, REGION, EPOCH, EXPLANATION, TIMINGS, WAITING, INFRA_RETRIES, INFRA_REASON, RERUNS, COUNTED];
 
 /// One request's admission.
 pub(crate) struct Admit<'a> {
@@ -206,6 +207,10 @@ pub(crate) fn place(
     };
     if rerun {
         meta::set_annotation(object, RERUN, "true");
+    }
+    let is_run = at.target.kind.kind != "ResolutionRequest";
+    if is_run && policy.is_some_and(|tenant| tenant.runs_max.is_some()) {
+        meta::set_annotation(object, COUNTED, "true");
     }
     meta::set_annotation(object, CELL, placed.cell);
     meta::set_annotation(object, REGION, placed.region);

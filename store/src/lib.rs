@@ -19,6 +19,7 @@ pub mod fault;
 pub mod homes;
 pub mod memory;
 pub mod object;
+pub mod quota;
 pub mod records;
 pub mod slow;
 pub mod tenant;

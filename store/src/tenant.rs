@@ -24,6 +24,7 @@ use crate::backend::{
 };
 use crate::cell::{CELL, owner_key};
 use crate::object::{self, ObjectKey, scope};
+use crate::quota;
 use crate::records::due;
 
 pub use cells::Reach;
@@ -153,6 +154,8 @@ impl TenantStore {
         }
         ops.extend(due_of(&key, object));
         ops.extend(around.guard());
+        let runs_max = around.tenant.as_ref().and_then(|tenant| tenant.runs_max);
+        ops.extend(quota::taken(&key, object, runs_max));
         self.write("object_create", ops).await.map_err(|refusal| match refusal {
             Refusal::Precondition { op: 0 } => WriteError::Exists,
             Refusal::Precondition { .. } => {
@@ -196,6 +199,7 @@ impl TenantStore {
         let key = Self::key(grant, kind, text(last, "namespace"), text(last, "name"));
         let shown = Some(seen.body.clone());
         let mut ops = vec![Op::Delete { key: key.row(), pre: Pre::Rev(seen.revision), last: shown }];
+        ops.extend(quota::given_back(&key, last));
         ops.extend(due_of(&key, last));
         // Somebody must look for what it owned. A run's own cell does; for others, any cell.
         let cell = match last["metadata"]["annotations"][CELL].as_str() {
@@ -265,6 +269,14 @@ impl TenantStore {
     /// Rings when objects of a kind may have changed.
     pub fn bell(&self, grant: &Grant, kind: &str) -> Box<dyn Bell> {
         self.backend.bell(Table::Object, &scope(grant.tenant().as_str(), kind))
+    }
+
+    /// Runs of the tenant that have a place, where it has a limit.
+    ///
+    /// # Errors
+    /// When the store is away.
+    pub async fn runs_counted(&self, grant: &Grant) -> Result<i64, ReadError> {
+        self.backend.counter(&quota::counter(grant.tenant().as_str())).await
     }
 
     /// The store answers.

@@ -133,6 +133,9 @@ impl Request {
         if let Some(regions) = self.residency.regions() {
             limits.push(format!("residency allows {}", regions.join(",")));
         }
+        if let Some((claim, cell)) = &self.volume {
+            limits.push(format!("the volume of its claim {claim:?} is in cell {cell}"));
+        }
         if limits.is_empty() { "it may go anywhere".into() } else { limits.join(", and ") }
     }
 }

@@ -10,6 +10,7 @@ use http::{StatusCode, header};
 use serde_json::Value;
 use store::backend::Row;
 use store::cell::CELL;
+use store::quota::COUNTED;
 use store::tenant::{Surroundings, WriteError};
 
 use super::{At, Shown};
@@ -20,6 +21,9 @@ use crate::answer::{self, Outcome, Refused};
 const NAME_TRIES: usize = 8;
 /// A write that may be meant for whatever is there is prepared again so often.
 const TRIES: usize = 50;
+
+/// What a tenant's limit on runs is called.
+const QUOTA: &str = "cella-runs";
 
 /// Which write it is.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -160,8 +164,11 @@ async fn carry_out(
     let code = if effect == Effect::Create { StatusCode::CREATED } else { StatusCode::OK };
     let name = meta::name(&object).to_owned();
     if dry_run {
-        if effect == Effect::Create && at.find(&name).await?.is_some() {
-            return Ok(Done::Taken { name, generated });
+        if effect == Effect::Create {
+            if at.find(&name).await?.is_some() {
+                return Ok(Done::Taken { name, generated });
+            }
+            has_room(at, &object, around).await?;
         }
         return Ok(Done::Answer { code, object, warnings });
     }
@@ -189,8 +196,36 @@ async fn carry_out(
         }
         Err(WriteError::Exists) => Ok(Done::Taken { name, generated }),
         Err(WriteError::Changed) => Ok(Done::Overtaken),
+        Err(WriteError::Quota) => Err(exceeded(at, &name, around, counted(at).await?)),
         Err(error) => Err(answer::write_failed(&error)),
     }
+}
+
+/// Whether a run that is only tried would have a place.
+async fn has_room(at: &At<'_>, object: &Value, around: &Surroundings) -> Result<(), Refused> {
+    if meta::annotation(object, COUNTED).is_none() {
+        return Ok(());
+    }
+    let used = counted(at).await?;
+    if used < limit(around) { Ok(()) } else { Err(exceeded(at, meta::name(object), around, used)) }
+}
+
+async fn counted(at: &At<'_>) -> Result<i64, Refused> {
+    at.app.tenants.runs_counted(at.grant).await.map_err(|error| answer::read_failed(&error))
+}
+
+fn limit(around: &Surroundings) -> i64 {
+    around.tenant.as_ref().and_then(|tenant| tenant.runs_max).map_or(i64::MAX, i64::from)
+}
+
+/// The refusal of a run beyond what the tenant may have, in the words of a ResourceQuota.
+fn exceeded(at: &At<'_>, name: &str, around: &Surroundings, used: i64) -> Refused {
+    let limited = limit(around);
+    let what =
+        format!("exceeded quota: {QUOTA}, requested: runs=1, used: runs={used}, limited: runs={limited}");
+    let status = Status::forbidden(at.target.kind.group, at.target.kind.plural, name, &what);
+    let way_out = "it counts runs that have not ended; wait for one, cancel or delete one, or ask the operator";
+    Box::new(status.hinting("", way_out))
 }
 
 /// The refusal of a create whose name is taken.

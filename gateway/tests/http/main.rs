@@ -3,6 +3,7 @@
 mod bad;
 mod cells;
 mod full;
+mod policy;
 mod rules;
 mod tokens;
 mod versions;

@@ -7,7 +7,7 @@ use tenancy::access::Role;
 use super::Rig;
 
 /// Routes that are about no object.
-const PLAIN: [&str; 20] = [
+const PLAIN: [&str; 24] = [
     "/livez",
     "/readyz",
     "/healthz",
@@ -26,6 +26,10 @@ const PLAIN: [&str; 20] = [
     "/admin/v1/cells/us-central1",
     "/admin/v1/cells/us-central1/drain",
     "/admin/v1/regions/us-central1/drain",
+    "/admin/v1/tenants/acme",
+    "/admin/v1/tenants/acme/runs-max",
+    "/admin/v1/tenants/acme/runs-max/1",
+    "/admin/v1/tenants/acme/rerun-after-loss",
     "/nowhere",
     "/",
 ];

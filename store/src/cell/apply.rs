@@ -16,6 +16,7 @@ use super::{
 };
 use crate::backend::{Op, Pre, Read, Revision, RowKey};
 use crate::object::{self, ObjectKey};
+use crate::quota;
 use crate::records::due;
 
 /// Annotations that everything of a run inherits from it.
@@ -187,6 +188,7 @@ impl CellStore {
             set_map(&mut new, "labels", labels);
             set_map(&mut new, "annotations", annotations);
         }
+        ops.extend(quota::given_back_at_end(&view.run.key, &mut new));
         if new == *old {
             return None;
         }
@@ -229,6 +231,10 @@ impl CellStore {
             && let Some(value) = meta::annotation(&run.value, RERUN)
         {
             meta::set_annotation(&mut child, RERUN, value);
+        }
+        // Annotations of a run are handed down; its place is the root's alone.
+        if let Some(map) = child["metadata"]["annotations"].as_object_mut() {
+            map.remove(quota::COUNTED);
         }
         if key.kind == "persistentvolumeclaims" {
             child["status"] = json!({"phase": "Pending"});

@@ -9,6 +9,7 @@ use super::view::{View, attempts_of, of_row};
 use super::{CellError, CellStore, Seen, remove, replace};
 use crate::backend::{Op, Pre, Read, Revision, RowKey, Table};
 use crate::object::{self, ObjectKey};
+use crate::quota;
 use crate::records::attempt::{Attempt, Phase};
 use crate::records::{self, due};
 
@@ -235,6 +236,7 @@ impl CellStore {
     /// Removes an object; what it owns goes next, and so do the timers of a run.
     pub(super) fn remove_with_dependents(&self, object: &Seen, ops: &mut Vec<Op>) {
         ops.push(remove(object));
+        ops.extend(quota::given_back(&object.key, &object.value));
         ops.push(dependents(self.cell(), &object.key, meta::uid(&object.value)));
         if super::apply::is_run(&object.key.kind) {
             ops.push(due::put(self.cell(), &object.key, 0));

@@ -32,6 +32,8 @@ use crate::records::{self, due, tenant};
 
 /// Deepest nesting of runs that is followed: pipelines in pipelines.
 const DEPTH_MAX: usize = 16;
+/// Kind of claims.
+const CLAIMS: &str = "persistentvolumeclaims";
 /// Rows of a gone cell that are read at a time.
 const PAGE: usize = 200;
 
@@ -64,24 +66,27 @@ impl Family {
         self.all().any(|view| view.running().is_some_and(|attempt| !attempt.rerun))
     }
 
-    /// A claim that one of its runs has or names, which is a folder of its cell.
-    pub fn claim(&self) -> Option<String> {
+    /// A claim of its own with a volume, which is a folder of its cell. One that has no volume yet gets it where the
+    /// run goes.
+    fn own_claim(&self) -> Option<&str> {
         let begun = self.has_begun();
-        self.all().find_map(|view| {
-            // One that was made for the run and has no volume yet gets it where the run goes.
-            let made = |seen: &&Seen| seen.key.kind == "persistentvolumeclaims";
-            let bound = |seen: &&Seen| begun || seen.value["status"]["phase"] == "Bound";
-            let owned = view.owned.iter().filter(made).find(bound);
-            let bindings = view.run.value["spec"]["workspaces"].as_array().into_iter().flatten();
-            let mut named = bindings.filter_map(|b| b["persistentVolumeClaim"]["claimName"].as_str());
-            owned.map(|seen| seen.key.name.clone()).or_else(|| named.next().map(str::to_owned))
-        })
+        let bound = |seen: &&Seen| {
+            seen.key.kind == CLAIMS && (begun || seen.value["status"]["phase"] == "Bound")
+        };
+        self.all().find_map(|view| view.owned.iter().find(bound)).map(|seen| seen.key.name.as_str())
+    }
+
+    /// Claims that its runs name.
+    fn named_claims(&self) -> BTreeSet<&str> {
+        let bindings = self.all().flat_map(|view| {
+            view.run.value["spec"]["workspaces"].as_array().into_iter().flatten()
+        });
+        bindings.filter_map(|b| b["persistentVolumeClaim"]["claimName"].as_str()).collect()
     }
 
     /// It has ended.
     pub fn is_over(&self) -> bool {
-        let conditions = self.root.run.value["status"]["conditions"].as_array().into_iter().flatten();
-        conditions.filter(|c| c["type"] == "Succeeded").any(|c| c["status"] != "Unknown")
+        crate::quota::is_over(&self.root.run.value)
     }
 }
 
@@ -127,6 +132,32 @@ impl CellStore {
         let mut below = Vec::new();
         self.gather(&root, 0, &mut below).await?;
         Ok(Some(Family { root, below }))
+    }
+
+    /// A claim of the family that has a volume, and the cell where that is and stays.
+    ///
+    /// # Errors
+    /// [`CellError::Unavailable`], [`CellError::Damaged`].
+    pub async fn volume_of(&self, family: &Family) -> Result<Option<(String, String)>, CellError> {
+        if let Some(own) = family.own_claim() {
+            return Ok(Some((own.to_owned(), family.cell().to_owned())));
+        }
+        let root = &family.root.run.key;
+        let keys = family.named_claims().into_iter();
+        let keys: Vec<_> = keys
+            .map(|name| ObjectKey { kind: CLAIMS.into(), name: name.to_owned(), ..root.clone() })
+            .collect();
+        if keys.is_empty() {
+            return Ok(None);
+        }
+        let answers = self.snapshot(keys.iter().map(|key| Read::Get(key.row())).collect()).await?.answers;
+        for (key, rows) in keys.into_iter().zip(&answers) {
+            let claim = seen(&key, rows)?;
+            if let Some(cell) = claim.as_ref().and_then(|claim| meta::annotation(&claim.value, CELL)) {
+                return Ok(Some((key.name, cell.to_owned())));
+            }
+        }
+        Ok(None)
     }
 
     async fn is_there(&self, key: &ObjectKey) -> Result<bool, CellError> {

@@ -1,4 +1,5 @@
-//! What an operator may read and write: which cells take new runs, and what is left on them. No tenant's object.
+//! What an operator may read and write: which cells take new runs, what is left on them, and what tenants may. No
+//! tenant's object.
 
 use std::collections::BTreeSet;
 
@@ -7,10 +8,12 @@ use tenancy::access::Operator;
 
 use super::{Refusal, TenantStore, WriteError};
 use crate::backend::{At, Op, Pre, Read, ReadError, Row, RowKey, Snapshot, Store, Table};
+use crate::quota;
 use crate::records::attempt::{Attempt, Phase};
 use crate::records::cell::{CellRow, Drain};
 use crate::records::machine::Machine;
-use crate::records::{self, cell, due};
+use crate::records::tenant::Tenant;
+use crate::records::{self, cell, due, tenant};
 
 /// Lost races in a row before an operator is told to ask again.
 const RACES_MAX: usize = 20;
@@ -129,6 +132,49 @@ impl AdminStore {
             let body = records::encode(&CellRow { draining, ..found });
             let beat = Op::Put { key: cell::row(id), pre: Pre::Rev(revision), owner: None, body, prev: None };
             match self.0.write("cell_drain", vec![op, beat]).await {
+                Ok(_) => return Ok(true),
+                Err(Refusal::Precondition { .. }) => {}
+                Err(Refusal::Other(error)) => return Err(error),
+            }
+        }
+        Err(WriteError::Changed)
+    }
+
+    /// A tenant's policy, and how many of its runs have a place; `None`: there is no such tenant here.
+    ///
+    /// # Errors
+    /// When the store is away.
+    pub async fn tenant(&self, _: &Operator, id: &str) -> Result<Option<(Tenant, i64)>, ReadError> {
+        let answers = self.snapshot(vec![Read::Get(tenant::row(id))]).await?.answers;
+        let Some(found) = decoded(answers.first().and_then(|a| a.rows.first())) else { return Ok(None) };
+        Ok(Some((found, self.0.backend.counter(&quota::counter(id)).await?)))
+    }
+
+    /// Changes a tenant's policy. False: there is no such tenant here.
+    ///
+    /// # Errors
+    /// When it could not be written.
+    pub async fn tenant_change(
+        &self,
+        _: &Operator,
+        id: &str,
+        change: impl Fn(&mut Tenant) + Send,
+    ) -> Result<bool, WriteError> {
+        let key = tenant::row(id);
+        for _ in 0..RACES_MAX {
+            let away = |error: ReadError| WriteError::Unavailable(error.to_string());
+            let answers = self.snapshot(vec![Read::Get(key.clone())]).await.map_err(away)?.answers;
+            let row = answers.first().and_then(|a| a.rows.first());
+            let Some(found) = decoded::<Tenant>(row) else { return Ok(false) };
+            let mut wanted = found.clone();
+            change(&mut wanted);
+            if wanted == found {
+                return Ok(true);
+            }
+            let pre = row.map_or(Pre::Present, |row| Pre::Rev(row.revision));
+            let op =
+                Op::Put { key: key.clone(), pre, owner: None, body: records::encode(&wanted), prev: None };
+            match self.0.write("tenant_change", vec![op]).await {
                 Ok(_) => return Ok(true),
                 Err(Refusal::Precondition { .. }) => {}
                 Err(Refusal::Other(error)) => return Err(error),

@@ -123,6 +123,7 @@ impl TenantStore {
             self.backend.bell(Table::Object, &scope(tenant, "namespaces")),
             self.backend.bell(Table::Object, &scope(tenant, "configmaps")),
             self.backend.bell(Table::Cell, "cells"),
+            self.backend.bell(Table::Tenant, "tenants"),
         ];
         let around = Arc::new(self.look_around(grant, namespace).await?);
         self.around.put(key, Entry { around: around.clone(), bells, since: now });
