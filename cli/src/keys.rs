@@ -30,7 +30,7 @@ pub struct Keys {
 }
 
 /// What a gateway process has of them.
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub struct GatewayKeys {
     /// Sign users' and operators' tokens.
     pub tokens: KeySet,

@@ -2,6 +2,7 @@
 
 pub mod cell;
 pub mod gateway;
+pub mod homes;
 
 use std::collections::BTreeMap;
 use std::marker::PhantomData;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use ::store::backend::Store;
-use ::store::counted::Counted;
+use ::store::counted::{Counted, Counts};
 use ::store::tenant::TenantStore;
 use ::store::tenant::admin::AdminStore;
 use ::store::vault::Vault;
@@ -15,7 +15,7 @@ use base::host::Host;
 use base::real;
 use tokio::net::TcpListener;
 
-use super::{Given, Settings, leave, store_place, until_told};
+use super::{Given, Settings, homes, leave, store_place, until_told};
 use crate::keys::{self, GatewayKeys};
 use crate::store::{self, StoreArguments};
 
@@ -44,6 +44,22 @@ impl Settings for Gateway {
         Setting { name: "store", help: "spanner://projects/P/instances/I/databases/D", default: None },
         Setting { name: "spanner-emulator", help: "HOST:PORT of an emulator (gRPC)", default: None },
         Setting { name: "spanner-emulator-rest", help: "HOST:PORT of an emulator (REST)", default: None },
+        Setting { name: "home", help: "The Home that is in store", default: Some("global") },
+        Setting {
+            name: "homes",
+            help: "Further Homes that this gateway may hold: HOME=spanner://…, with commas between",
+            default: None,
+        },
+        Setting {
+            name: "directory",
+            help: "Database that says which Home a tenant lives in, spanner://…; without, all tenants are in store",
+            default: None,
+        },
+        Setting {
+            name: "elsewhere",
+            help: "Gateways of other Homes, where their tenants are sent: HOME=https://…, with commas between",
+            default: None,
+        },
         Setting { name: "leave-with-stdin", help: "End when standard input ends", default: Some("false") },
     ];
 }
@@ -55,6 +71,7 @@ pub struct Config {
     secrets: PathBuf,
     authority: Option<PathBuf>,
     store: StoreArguments,
+    homes: Option<homes::Set>,
     leave_with_stdin: bool,
 }
 
@@ -66,6 +83,7 @@ pub fn read(reader: &mut Reader) -> Option<Config> {
     let secrets = reader.required("secrets", config::path);
     let authority = reader.optional("authority", config::path);
     let store = store_place(reader);
+    let homes = homes::read(reader);
     let leave_with_stdin = reader.required("leave-with-stdin", config::flag);
     Some(Config {
         listen: listen?,
@@ -73,6 +91,7 @@ pub fn read(reader: &mut Reader) -> Option<Config> {
         secrets: secrets?,
         authority,
         store: store?,
+        homes: homes?,
         leave_with_stdin: leave_with_stdin?,
     })
 }
@@ -97,11 +116,19 @@ pub async fn run(given: &Given<Gateway>) -> Result<ExitCode> {
     let listener = TcpListener::bind(&config.listen)
         .await
         .with_context(|| format!("{} cannot be used; choose another address with --listen", config.listen))?;
-    let opened = store::open(&config.store, Path::new(""), &host).await?;
-    let store = opened.store.clone();
     let address = listener.local_addr()?;
-    let app = app(&host, store, secrets);
-    let (router, clock, listening) = (gateway::router(app), host.clock.clone(), jobs.clone());
+    let (router, _opened) = match config.homes {
+        Some(set) => {
+            let made = homes::make(set, &config.store, &secrets, &host).await?;
+            (gateway::router_of_homes(made.front, made.homes), made.opened)
+        }
+        None => {
+            let opened = store::open(&config.store, Path::new(""), &host).await?;
+            let app = app(&host, Counted::new(opened.store.clone()), secrets);
+            (gateway::router(app), vec![opened])
+        }
+    };
+    let (clock, listening) = (host.clock.clone(), jobs.clone());
     host.spawn("gateway", async move {
         if let Err(error) = base::serve::https(listener, tls.server, router, clock, listening).await {
             tracing::error!(%error, "the gateway's listener has failed");
@@ -113,10 +140,13 @@ pub async fn run(given: &Given<Gateway>) -> Result<ExitCode> {
     Ok(code)
 }
 
-/// A gateway on a store.
-pub fn app(host: &Host, store: Store, secrets: GatewayKeys) -> Arc<gateway::App> {
-    let (counted, commits) = Counted::new(store);
-    let store: Store = counted;
+/// A gateway on a store whose commits are counted, those of others as well where they share it.
+pub fn app(
+    host: &Host,
+    (store, commits): (Arc<Counted>, Arc<Counts>),
+    secrets: GatewayKeys,
+) -> Arc<gateway::App> {
+    let store: Store = store;
     let app = gateway::App::new(gateway::Parts {
         host: host.clone(),
         tenants: TenantStore::new(store.clone(), host.clone()),
