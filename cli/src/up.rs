@@ -17,6 +17,7 @@ use base::host::Host;
 use base::real::RealJobs;
 use serde_json::json;
 use store::backend::Store;
+use store::counted::Counted;
 use store::vault::Vault;
 use tenancy::access::{Caller, Operator, Role};
 use tenancy::id::TenantId;
@@ -115,13 +116,15 @@ async fn in_one(
     tls: base::tls::LocalTls,
     opened: Opened,
 ) -> Result<Running> {
-    let store = opened.store.clone();
+    // In one process, metrics tell of everybody's commits.
+    let (counted, commits) = Counted::new(opened.store.clone());
+    let store: Store = counted.clone();
     for (cell, region) in CELLS {
         start_cell(cell, region, options, &data, host, keys, &store)?;
     }
     let listener = listen(options.port).await?;
     let address = format!("127.0.0.1:{}", listener.local_addr()?.port());
-    let app = gateways::app(host, store.clone(), keys.gateway()?);
+    let app = gateways::app(host, (counted, commits), keys.gateway()?);
     let (router, clock, listening) = (gateway::router(app), host.clock.clone(), jobs.clone());
     host.spawn("gateway", async move {
         if let Err(error) = base::serve::https(listener, tls.server, router, clock, listening).await {

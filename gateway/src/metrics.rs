@@ -76,6 +76,13 @@ impl Counts {
         for (name, count) in commits.all() {
             let _ = writeln!(out, "store_commits_total{{name=\"{name}\"}} {count}");
         }
+        let _ = writeln!(
+            out,
+            "# HELP store_refusals Transactions that were not committed, by name.\n# TYPE store_refusals counter"
+        );
+        for (name, count) in commits.refused() {
+            let _ = writeln!(out, "store_refusals_total{{name=\"{name}\"}} {count}");
+        }
         if encode(&mut out, &self.registry).is_err() {
             tracing::error!("the metrics cannot be written");
         }

@@ -2,7 +2,7 @@
 //! a run may need.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use base::host::BoxFuture;
 
@@ -11,18 +11,29 @@ use crate::backend::{
     Table, Txn, TxnError,
 };
 
-/// Commits by name.
+/// Transactions by name: those that were committed, and those that were refused.
 #[derive(Default)]
-pub struct Counts(Mutex<BTreeMap<&'static str, u64>>);
+pub struct Counts(Mutex<BTreeMap<&'static str, (u64, u64)>>);
 
 impl Counts {
-    /// The counts so far.
+    /// Commits so far.
     pub fn all(&self) -> BTreeMap<&'static str, u64> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.lock().iter().map(|(name, (done, _))| (*name, *done)).filter(|(_, done)| *done > 0).collect()
     }
 
-    fn add(&self, name: &'static str) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(name).or_default() += 1;
+    /// Transactions so far that were not committed: somebody was faster, or the store was away.
+    pub fn refused(&self) -> BTreeMap<&'static str, u64> {
+        self.lock().iter().map(|(name, (_, not))| (*name, *not)).filter(|(_, not)| *not > 0).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<&'static str, (u64, u64)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn add(&self, name: &'static str, done: bool) {
+        let mut counts = self.lock();
+        let (committed, refused) = counts.entry(name).or_default();
+        *if done { committed } else { refused } += 1;
     }
 }
 
@@ -49,9 +60,7 @@ impl Backend for Counted {
         Box::pin(async move {
             let name = txn.name;
             let outcome = self.inner.txn(txn).await;
-            if outcome.is_ok() {
-                self.counts.add(name);
-            }
+            self.counts.add(name, outcome.is_ok());
             outcome
         })
     }

@@ -1,5 +1,7 @@
 //! How long runs take, through the whole system, warm.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Context, Result};
 use futures_util::future::try_join_all;
 use serde_json::json;
@@ -32,6 +34,9 @@ pub async fn start(options: &Options) -> Result<String> {
     ))
 }
 
+/// Transactions by name.
+type Commits = BTreeMap<String, f64>;
+
 /// What was measured of `start`, ms.
 struct Started {
     first: Vec<f64>,
@@ -58,17 +63,33 @@ async fn started(options: &Options) -> Result<Started> {
     }
     // What follows the end (the machine's row) is counted too.
     bench.host.clock.sleep(std::time::Duration::from_millis(500)).await;
-    let commits = (commits(&bench).await? - before) / (WARM + ROUNDS) as f64;
-    Ok(Started { first, done, commits })
+    let mut counted = 0.0;
+    let mut names = Vec::new();
+    for (name, count) in commits(&bench).await? {
+        let each = (count - before.get(&name).copied().unwrap_or(0.0)) / (WARM + ROUNDS) as f64;
+        counted += if name.ends_with("(refused)") { 0.0 } else { each };
+        if each > 0.0 {
+            names.push(format!("{name} {each:.2}"));
+        }
+    }
+    eprintln!("commits of each run: {}", names.join(", "));
+    Ok(Started { first, done, commits: counted })
 }
 
 /// Commits of the server so far, heartbeats left out.
-async fn commits(bench: &Bench) -> Result<f64> {
+async fn commits(bench: &Bench) -> Result<Commits> {
     let response = bench.client.send(http::Method::GET, "/metrics", None).await?;
     let text = http_body_util::BodyExt::collect(response.into_body()).await?.to_bytes();
     let text = String::from_utf8_lossy(&text);
-    let counts = text.lines().filter(|l| l.starts_with("store_commits_total{") && !l.contains("heartbeat"));
-    Ok(counts.filter_map(|l| l.rsplit(' ').next()?.parse::<f64>().ok()).sum())
+    let counts = text.lines().filter(|l| l.starts_with("store_") && !l.contains("heartbeat"));
+    Ok(counts
+        .filter_map(|line| {
+            let (name, count) = line.rsplit_once(' ')?;
+            let (what, name) = name.split_once("_total{name=\"")?;
+            let refused = if what == "store_refusals" { " (refused)" } else { "" };
+            Some((format!("{}{refused}", name.trim_end_matches("\"}")), count.parse().ok()?))
+        })
+        .collect())
 }
 
 async fn first_byte(bench: &Bench, name: &str) -> Result<i64> {

@@ -11,6 +11,7 @@ use base::host::Host;
 use cli::client::{Client, Refused};
 use http::Method;
 use serde_json::{Value, json};
+use store::cell::machines::{MACHINE_LOST, MACHINES_EXHAUSTED};
 
 use crate::commands::Tools;
 use crate::leaks::{self, Traces};
@@ -93,7 +94,8 @@ impl Stage {
                 return Err(error);
             }
             if self.host.clock.mono().since(began) > ASK_MAX {
-                return Err(error.context(format!("{method} {path} gets no answer")));
+                let log = self.server.log_tail();
+                return Err(error.context(format!("{method} {path} gets no answer; the servers say:\n{log}")));
             }
             self.host.clock.sleep(PAUSE).await;
         }
@@ -271,20 +273,15 @@ pub fn end(run: &Value) -> End {
     let Some(condition) = conditions.into_iter().find(|c| c["type"] == "Succeeded") else {
         return End::Going;
     };
-    let message = format!(
-        "{}: {}",
-        condition["reason"].as_str().unwrap_or(""),
-        condition["message"].as_str().unwrap_or("")
-    );
+    let reason = condition["reason"].as_str().unwrap_or("");
+    let message = format!("{reason}: {}", condition["message"].as_str().unwrap_or(""));
+    // A pod that died with its supervisor has one of these: its steps were killed, or nobody is left to tell of them.
+    let killed =
+        message.contains("code 137") || message.contains("build failed for unspecified reasons");
     match condition["status"].as_str() {
         Some("True") => End::Succeeded,
-        Some("False") if message.contains("machine") => End::Lost(message),
-        // A pod that died with its supervisor has one of these: its steps were killed, or nobody is left to tell of them.
-        Some("False")
-            if message.contains("code 137") || message.contains("build failed for unspecified reasons") =>
-        {
-            End::Killed(message)
-        }
+        Some("False") if matches!(reason, MACHINE_LOST | MACHINES_EXHAUSTED) => End::Lost(message),
+        Some("False") if killed => End::Killed(message),
         Some("False") => End::Failed(message),
         _ => End::Going,
     }
