@@ -220,12 +220,7 @@ async fn consider(
 }
 
 /// What a family that stays where it is waits for: `Some(None)` when there is nothing to say.
-fn held(
-    family: &Family,
-    from: &str,
-    why: Why,
-    volume: Option<&(String, String)>,
-) -> Option<Option<String>> {
+fn held(family: &Family, from: &str, why: Why, volume: Option<&(String, String)>) -> Option<Option<String>> {
     let back = "when that cell is back";
     match why {
         // A drained cell finishes what it has begun.

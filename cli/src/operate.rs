@@ -109,10 +109,12 @@ pub async fn tenant(operate: &OperateTenant, host: &Host) -> Result<String> {
     for (method, part) in wishes {
         policy = client.json(method, &format!("/admin/v1/tenants/{tenant}{part}"), None).await?;
     }
-    let max = policy["runs_max"].as_u64().map_or_else(|| "no limit".to_owned(), |max| format!("at most {max}"));
+    let max =
+        policy["runs_max"].as_u64().map_or_else(|| "no limit".to_owned(), |max| format!("at most {max}"));
     let counted = policy["runs_counted"].as_i64().unwrap_or(0);
     let rerun = if policy["rerun_after_loss"] == true { "yes" } else { "no" };
-    let regions: Vec<&str> = policy["residency"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let regions: Vec<&str> =
+        policy["residency"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     let residency = if regions.is_empty() { "any region".to_owned() } else { regions.join(", ") };
     Ok(format!(
         "tenant {tenant}\n  residency: {residency}\n  runs at one time: {max} ({counted} counted now)\n  run again after a lost machine: {rerun}"

@@ -54,7 +54,9 @@ pub fn target(words: &[&str]) -> Option<Target> {
         ["regions", region, "drain"] if !region.is_empty() => Target::RegionDrain((*region).to_owned()),
         ["tenants", tenant] if !tenant.is_empty() => Target::Tenant((*tenant).to_owned()),
         ["tenants", tenant, "runs-max"] => Target::RunsMax((*tenant).to_owned(), None),
-        ["tenants", tenant, "runs-max", max] => Target::RunsMax((*tenant).to_owned(), Some(max.parse().ok()?)),
+        ["tenants", tenant, "runs-max", max] => {
+            Target::RunsMax((*tenant).to_owned(), Some(max.parse().ok()?))
+        }
         ["tenants", tenant, "rerun-after-loss"] => Target::Rerun((*tenant).to_owned()),
         _ => return None,
     })

@@ -58,7 +58,8 @@ fn pairs(
     value: impl Fn(&str) -> Result<String, String>,
 ) -> Result<BTreeMap<HomeId, String>, String> {
     let pair = |text: &str| {
-        let (name, rest) = text.trim().split_once('=').ok_or("which is not HOME=VALUE, with commas between")?;
+        let (name, rest) =
+            text.trim().split_once('=').ok_or("which is not HOME=VALUE, with commas between")?;
         let name = HomeId::parse(name).map_err(|error| error.to_string())?;
         Ok::<_, String>((name, value(rest)?))
     };

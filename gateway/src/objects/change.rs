@@ -224,7 +224,8 @@ fn exceeded(at: &At<'_>, name: &str, around: &Surroundings, used: i64) -> Refuse
     let what =
         format!("exceeded quota: {QUOTA}, requested: runs=1, used: runs={used}, limited: runs={limited}");
     let status = Status::forbidden(at.target.kind.group, at.target.kind.plural, name, &what);
-    let way_out = "it counts runs that have not ended; wait for one, cancel or delete one, or ask the operator";
+    let way_out =
+        "it counts runs that have not ended; wait for one, cancel or delete one, or ask the operator";
     Box::new(status.hinting("", way_out))
 }
 

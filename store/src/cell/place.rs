@@ -70,17 +70,15 @@ impl Family {
     /// run goes.
     fn own_claim(&self) -> Option<&str> {
         let begun = self.has_begun();
-        let bound = |seen: &&Seen| {
-            seen.key.kind == CLAIMS && (begun || seen.value["status"]["phase"] == "Bound")
-        };
+        let bound =
+            |seen: &&Seen| seen.key.kind == CLAIMS && (begun || seen.value["status"]["phase"] == "Bound");
         self.all().find_map(|view| view.owned.iter().find(bound)).map(|seen| seen.key.name.as_str())
     }
 
     /// Claims that its runs name.
     fn named_claims(&self) -> BTreeSet<&str> {
-        let bindings = self.all().flat_map(|view| {
-            view.run.value["spec"]["workspaces"].as_array().into_iter().flatten()
-        });
+        let bindings =
+            self.all().flat_map(|view| view.run.value["spec"]["workspaces"].as_array().into_iter().flatten());
         bindings.filter_map(|b| b["persistentVolumeClaim"]["claimName"].as_str()).collect()
     }
 

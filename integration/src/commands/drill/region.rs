@@ -153,7 +153,8 @@ pub async fn run() -> Result<bool> {
 /// A run that would rather go to the region that is cut off, and takes another one. It has no journal: that is a claim
 /// of its region.
 fn free(name: &str) -> Value {
-    let task = serde_json::json!({"steps": [{"name": "a", "image": "busybox", "script": "sleep 3; echo free"}]});
+    let task =
+        serde_json::json!({"steps": [{"name": "a", "image": "busybox", "script": "sleep 3; echo free"}]});
     let mut run = taskrun(name, CUT, "prefer", &task);
     if let Some(spec) = run["spec"].as_object_mut() {
         spec.remove("workspaces");

@@ -276,8 +276,7 @@ pub fn end(run: &Value) -> End {
     let reason = condition["reason"].as_str().unwrap_or("");
     let message = format!("{reason}: {}", condition["message"].as_str().unwrap_or(""));
     // A pod that died with its supervisor has one of these: its steps were killed, or nobody is left to tell of them.
-    let killed =
-        message.contains("code 137") || message.contains("build failed for unspecified reasons");
+    let killed = message.contains("code 137") || message.contains("build failed for unspecified reasons");
     match condition["status"].as_str() {
         Some("True") => End::Succeeded,
         Some("False") if matches!(reason, MACHINE_LOST | MACHINES_EXHAUSTED) => End::Lost(message),
