@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use serde_json::{Value, json};
+use store::backend::Backend;
 use store::cell::{EPOCH, TRACEPARENT};
 use store::object::ObjectKey;
 
@@ -137,4 +138,26 @@ async fn a_deleted_namespace_is_emptied_and_goes() {
     for key in [&namespace, &config, &run] {
         assert!(rig.get(key).await.is_none(), "{} is still there", key.name);
     }
+}
+
+/// What a run counts for its tenant's limit, it gives back once: when it has ended. What it runs counts nothing.
+#[tokio::test]
+async fn a_run_that_is_counted_gives_its_place_back_when_it_ends() {
+    let rig = Rig::new();
+    let counter = store::quota::counter(TENANT);
+    let add = store::backend::Op::Add { counter: counter.clone(), delta: 2, max: None };
+    rig.write(vec![add]).await;
+    let mut run = chain("counted");
+    run["metadata"]["annotations"] = json!({store::quota::COUNTED: "true"});
+    let key = rig.submit(run).await;
+    for task in ["one", "two", "three"] {
+        assert_eq!(rig.store.counter(&counter).await, Ok(2));
+        rig.agent().await.run().await;
+        let child = rig.until_ended(&child(&key, task)).await;
+        assert!(child["metadata"]["annotations"][store::quota::COUNTED].is_null());
+    }
+    let run = rig.until_ended(&key).await;
+    assert!(run["metadata"]["annotations"][store::quota::COUNTED].is_null());
+    rig.until_quiet().await;
+    assert_eq!(rig.store.counter(&counter).await, Ok(1));
 }

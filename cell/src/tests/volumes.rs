@@ -145,3 +145,35 @@ async fn a_missing_claim_is_waited_for_and_a_volume_goes_with_its_claim_when_nob
     rig.until_quiet().await;
     assert!(!folder.exists() && volumes(&rig).await.is_empty());
 }
+
+/// Two runs may be placed in two cells before the claim that both name has a volume. The later one follows it.
+#[tokio::test]
+async fn a_run_whose_claims_volume_is_in_another_cell_goes_there() {
+    let rig = Rig::new();
+    let claim_key = rig.submit(claim("shared", "ReadWriteMany")).await;
+    let (mut bound, _) = rig.get(&claim_key).await.unwrap();
+    apimachinery::meta::set_annotation(&mut bound, store::cell::CELL, "cell-b");
+    bound["status"] = json!({"phase": "Bound"});
+    let uid = bound["metadata"]["uid"].as_str().unwrap().to_owned();
+    let volume = Volume {
+        uid: uid.clone(),
+        namespace: claim_key.namespace.clone(),
+        claim: "shared".into(),
+        cell: "cell-b".into(),
+        generation: 0,
+        floor: 0,
+        holders: Vec::new(),
+    };
+    let (pre, owner, prev) = (store::backend::Pre::Any, None, None);
+    let body = store::records::encode(&volume);
+    let key = store::records::volume::row(TENANT, &uid);
+    let row = store::backend::Op::Put { key, pre, owner, body, prev };
+    rig.write(vec![store::object::put(&claim_key, pre, &bound, None), row]).await;
+    let run = rig.submit(uses("apart", "shared")).await;
+    let there = rig.beside("cell-b", "there");
+    let moved = rig.until(&run, |run| run["metadata"]["annotations"][store::cell::CELL] == "cell-b").await;
+    let explained = moved["metadata"]["annotations"][store::cell::EXPLANATION].as_str().unwrap();
+    assert!(explained.contains("the volume of claim"), "{explained}");
+    there.agent().await.run().await;
+    assert_eq!(reason(&rig.until_ended(&run).await), "Succeeded");
+}

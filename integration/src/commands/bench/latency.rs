@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
 use futures_util::future::try_join_all;
-use serde_json::json;
+use serde_json::{Value, json};
+use store::cell::TIMINGS;
 
 use super::{Bench, quantile, raw, taskrun};
 use crate::commands::Clock;
@@ -24,6 +25,12 @@ pub async fn start(options: &Options) -> Result<String> {
     let mut slow = options.clone();
     slow.arguments.extend(["--commit-delay-ms".to_owned(), LONGER_MS.to_string()]);
     let mut slow = started(&slow).await?;
+    // Where the difference comes from, by what the run itself says of its parts.
+    for (until, times) in &mut plain.parts {
+        let (plain, slow) = (quantile(times, 0.5), slow.parts.get_mut(until).map_or(f64::NAN, |t| quantile(t, 0.5)));
+        let n = (slow - plain) / LONGER_MS;
+        eprintln!("until {until:<10} {plain:>6.1} ms, with longer commits {slow:>6.1} ms: {n:.1} commits");
+    }
     let (first, later) = (quantile(&mut plain.first, 0.5), quantile(&mut slow.first, 0.5));
     Ok(format!(
         "first_byte_p50_ms={first:.1} first_byte_p99_ms={:.1} done_p50_ms={:.1} commits={:.1} first_byte_slow_p50_ms={later:.1} commits_in_a_row={:.1}",
@@ -42,11 +49,13 @@ struct Started {
     first: Vec<f64>,
     done: Vec<f64>,
     commits: f64,
+    /// From the create to each instant that the run notes, by the clocks of this host.
+    parts: BTreeMap<String, Vec<f64>>,
 }
 
 async fn started(options: &Options) -> Result<Started> {
     let bench = Bench::new(options).await?;
-    let (mut first, mut done) = (Vec::new(), Vec::new());
+    let (mut first, mut done, mut parts) = (Vec::new(), Vec::new(), BTreeMap::new());
     let before = commits(&bench).await?;
     for round in 0..WARM + ROUNDS {
         let name = format!("start-{round}");
@@ -55,8 +64,13 @@ async fn started(options: &Options) -> Result<Started> {
         let byte = first_byte(&bench, &name);
         let end = bench.done("taskruns", &name);
         let (byte, end) =
-            futures_util::future::try_join(byte, async { end.await.map(|_| bench.now_us()) }).await?;
+            futures_util::future::try_join(byte, async { end.await.map(|run| (bench.now_us(), run)) }).await?;
+        let (end, run) = end;
         if round >= WARM {
+            for (instant, at_us) in instants(&run) {
+                parts.entry(instant).or_insert_with(Vec::new).push((at_us - began) as f64 / 1000.0);
+            }
+            parts.entry("first byte".into()).or_insert_with(Vec::new).push((byte - began) as f64 / 1000.0);
             first.push((byte - began) as f64 / 1000.0);
             done.push((end - began) as f64 / 1000.0);
         }
@@ -73,7 +87,14 @@ async fn started(options: &Options) -> Result<Started> {
         }
     }
     eprintln!("commits of each run: {}", names.join(", "));
-    Ok(Started { first, done, commits: counted })
+    Ok(Started { first, done, commits: counted, parts })
+}
+
+/// The instants that a run notes, µs since 1970.
+fn instants(run: &Value) -> Vec<(String, i64)> {
+    let noted = run["metadata"]["annotations"][TIMINGS].as_str().unwrap_or_default();
+    let noted: BTreeMap<String, i64> = serde_json::from_str(noted).unwrap_or_default();
+    noted.into_iter().collect()
 }
 
 /// Commits of the server so far, heartbeats left out.
