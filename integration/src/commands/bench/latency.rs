@@ -27,7 +27,8 @@ pub async fn start(options: &Options) -> Result<String> {
     let mut slow = started(&slow).await?;
     // Where the difference comes from, by what the run itself says of its parts.
     for (until, times) in &mut plain.parts {
-        let (plain, slow) = (quantile(times, 0.5), slow.parts.get_mut(until).map_or(f64::NAN, |t| quantile(t, 0.5)));
+        let (plain, slow) =
+            (quantile(times, 0.5), slow.parts.get_mut(until).map_or(f64::NAN, |t| quantile(t, 0.5)));
         let n = (slow - plain) / LONGER_MS;
         eprintln!("until {until:<10} {plain:>6.1} ms, with longer commits {slow:>6.1} ms: {n:.1} commits");
     }
@@ -64,7 +65,8 @@ async fn started(options: &Options) -> Result<Started> {
         let byte = first_byte(&bench, &name);
         let end = bench.done("taskruns", &name);
         let (byte, end) =
-            futures_util::future::try_join(byte, async { end.await.map(|run| (bench.now_us(), run)) }).await?;
+            futures_util::future::try_join(byte, async { end.await.map(|run| (bench.now_us(), run)) })
+                .await?;
         let (end, run) = end;
         if round >= WARM {
             for (instant, at_us) in instants(&run) {
