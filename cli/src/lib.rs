@@ -12,7 +12,7 @@ pub mod demo;
 pub mod doctor;
 pub mod documents;
 mod images;
-mod keys;
+pub mod keys;
 mod kubeconfig;
 pub mod operate;
 pub mod replay;

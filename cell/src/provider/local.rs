@@ -18,6 +18,8 @@ use super::{MachineProvider, MachineSpec, MachineState, ProviderError};
 
 /// How long an agent may take to clean up before it is killed.
 const LEAVE_TIME: Duration = Duration::from_secs(10);
+/// Whoever waits for the end of a process looks so often whether somebody else has heard of it.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
 /// The file in a machine's folder that a living agent holds locked.
 const AGENT_LOCK: &str = "agent.lock";
@@ -164,6 +166,21 @@ impl Shared {
     }
 }
 
+impl Local {
+    /// Completes when the process of a machine has ended. Several replicas may wait for that at once, of whom a
+    /// notice reaches one.
+    async fn ended(&self, id: &str) {
+        loop {
+            let runs = |process: &&Process| matches!(process.state, MachineState::Running);
+            let Some(gone) = self.shared.machines().get(id).filter(runs).map(|p| p.gone.clone()) else {
+                return;
+            };
+            // Too late is no error: then one looks.
+            let _ = self.host.within(LOOK_AGAIN, gone.notified()).await;
+        }
+    }
+}
+
 impl MachineProvider for Local {
     fn create(&self, spec: MachineSpec) -> BoxFuture<'_, Result<(), ProviderError>> {
         Box::pin(async move {
@@ -179,17 +196,17 @@ impl MachineProvider for Local {
         Box::pin(async move {
             let waits = self.shared.machines().get_mut(&id).map(|process| {
                 process.stdin = None;
-                (process.state.clone(), process.kill.clone(), process.gone.clone())
+                (process.state.clone(), process.kill.clone())
             });
             if waits.is_none() {
                 return self.outlived(&id).await;
             }
-            if let Some((MachineState::Running, kill, gone)) = waits
-                && self.host.within(LEAVE_TIME, gone.notified()).await.is_err()
+            if let Some((MachineState::Running, kill)) = waits
+                && self.host.within(LEAVE_TIME, self.ended(&id)).await.is_err()
             {
                 tracing::warn!(machine = %id, "an agent does not leave; it is killed");
                 kill.notify_one();
-                gone.notified().await;
+                self.ended(&id).await;
             }
             self.shared.machines().remove(&id);
             Ok(())

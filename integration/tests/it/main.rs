@@ -8,9 +8,12 @@ mod emulator;
 mod homes;
 #[path = "kube.rs"]
 mod kube_crate;
+#[cfg(feature = "spanner")]
+mod residency;
 mod resolvers;
 mod tidy;
 mod trace;
+mod why;
 mod world;
 
 use tokio::sync::{Mutex, MutexGuard};
