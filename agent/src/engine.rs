@@ -46,6 +46,8 @@ pub enum Outcome {
     Revoked,
     /// The cell could not be reached in time.
     Unreachable,
+    /// What was to run the pod ended before anything had started.
+    Broken,
     /// Whoever started this agent wants it to leave.
     Left,
 }
@@ -251,6 +253,8 @@ impl Engine {
         }
         self.phase = match prepared {
             Prepared::Stuck => Phase::Stuck,
+            // No report: the cell sees a machine that ends before the start gate, which is no failure of the run's.
+            Prepared::Lost => return self.end(Outcome::Broken, effects),
             // Nothing has begun and nothing shall.
             Prepared::Ready if self.stopping.is_some() => Phase::Stuck,
             Prepared::Ready => {

@@ -97,6 +97,8 @@ struct Pod {
     probes: BTreeMap<u64, tokio::sync::oneshot::Sender<i32>>,
     next_probe: u64,
     stopping: bool,
+    /// Preparing has ended: from here on the status tells how it goes on.
+    prepared: bool,
     /// Every trace of it shall go.
     removed: bool,
     /// A supervisor was started, and some process of the pod may be left.

@@ -48,6 +48,8 @@ pub enum Prepared {
     Ready,
     /// It cannot be run; the status says why.
     Stuck,
+    /// What was to run it is gone, and nothing of the user's has begun: another machine may do it.
+    Lost,
 }
 
 /// A pod at one moment.

@@ -208,6 +208,13 @@ fn trouble_before_the_gate_is_told_and_waits_for_the_cell() {
 }
 
 #[test]
+fn a_pod_that_is_lost_before_the_gate_is_not_reported() {
+    let mut driver = Driver::new();
+    assert_eq!(names(&driver.apply(Event::Prepared(Prepared::Lost))), ["end Broken"]);
+    assert_eq!(names(&driver.see("Failed", "ww")), Vec::<String>::new());
+}
+
+#[test]
 fn a_stop_is_asked_once_and_again_only_to_be_quicker() {
     let mut driver = Driver::running();
     let (slow, quick) = (driver.stop(30_000), driver.stop(0));

@@ -32,8 +32,8 @@ pub async fn follow(inner: Arc<Inner>, mut events: Events) {
     let now = inner.now();
     inner.change(|pod| {
         pod.gone = true;
-        // What waits will never run.
-        pod.members.stopped = true;
+        // What waits will never run. While it is prepared, that is for who prepares it to say.
+        pod.members.stopped |= pod.prepared;
         let told: Vec<String> = {
             let told = pod.created.iter().filter(|(_, creation)| **creation == Creation::Started);
             told.filter_map(|(id, _)| pod.names.get(id).cloned()).collect()

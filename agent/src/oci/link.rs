@@ -47,7 +47,7 @@ impl Link {
     /// dropped before it completes.
     ///
     /// # Errors
-    /// When it cannot be started, or says why the pod cannot be set up.
+    /// When it says why the pod cannot be set up. [`io::ErrorKind::BrokenPipe`]: it has ended before it could.
     pub async fn start(
         program: PathBuf,
         setup: Setup,
@@ -74,13 +74,14 @@ impl Link {
                 Some(Event::Ready) => ready = true,
                 Some(Event::Broken { text }) => return Err(io::Error::other(text)),
                 Some(other) => return Err(io::Error::other(format!("unexpected {other:?}"))),
-                None => return Err(io::Error::other("the supervisor has ended at once")),
+                None => return Err(ended_at_once("it has said nothing")),
             }
         }
         let pid = pid.unwrap_or_default();
         // Opened now: libcontainer makes the supervisor non-dumpable, which closes this door to weaker agents.
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        let root = nix::fcntl::open(format!("/proc/{pid}/root").as_str(), flags, Mode::empty())?;
+        let root = nix::fcntl::open(format!("/proc/{pid}/root").as_str(), flags, Mode::empty());
+        let root = root.map_err(|error| ended_at_once(&error.to_string()))?;
         Ok((Self { socket, pid, root }, events))
     }
 
@@ -97,6 +98,10 @@ impl Link {
         let root = PathBuf::from(format!("/proc/self/fd/{}", self.root.as_raw_fd()));
         root.join(path.strip_prefix("/").unwrap_or(path))
     }
+}
+
+fn ended_at_once(how: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::BrokenPipe, format!("the supervisor has ended at once: {how}"))
 }
 
 /// Calls when it is dropped, however that comes.
@@ -124,7 +129,11 @@ fn attend(program: &Path, theirs: OwnedFd, socket: &OwnedFd, say: &mpsc::Unbound
             return;
         }
     };
-    drop(first_stage.wait());
+    if !first_stage.wait().is_ok_and(|status| status.success()) {
+        // It may have been killed after it had started a supervisor and before it said whom: that one reads the end
+        // of the socket and goes, and nobody waits for its number.
+        let _ = shutdown(socket.as_raw_fd(), Shutdown::Write);
+    }
     let mut pid = None;
     while let Ok(Some((event, _))) = wire::receive::<Event>(socket.as_fd()) {
         if let Event::Spawned { pid: spawned } = &event {

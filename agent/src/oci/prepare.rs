@@ -29,8 +29,46 @@ const PULL_RETRY_MAX: Duration = Duration::from_secs(300);
 /// Longest host name.
 const HOST_NAME_MAX: usize = 63;
 
+/// A supervisor that has been killed is known to be gone within this time.
+const GONE_MAX: Duration = Duration::from_millis(200);
+
+/// Why a pod cannot be prepared.
+enum Trouble {
+    /// The status shows it.
+    Shown,
+    /// All containers wait for this reason.
+    All(&'static str, String),
+    /// One container cannot be made.
+    One(String, String),
+}
+
 /// Prepares the pod of `order`. Dropped, it leaves what `remove` removes.
 pub async fn pod(inner: &Arc<Inner>, order: Arc<Order>) -> Prepared {
+    let prepared = all(inner, order).await;
+    // What fails because the supervisor is gone is no fault of the pod's.
+    if prepared.is_err() && inner.pod().link.is_some() {
+        let _ = inner.host.within(GONE_MAX, inner.until(|pod| pod.gone)).await;
+    }
+    let lost = inner.change(|pod| {
+        pod.prepared = true;
+        pod.gone && !pod.stopping
+    });
+    if lost {
+        tracing::warn!("the pod's supervisor has ended before anything had started");
+        return Prepared::Lost;
+    }
+    match prepared {
+        Ok(()) => return Prepared::Ready,
+        Err(Trouble::Shown) => {}
+        Err(Trouble::All(reason, message)) => stuck(inner, reason, &message),
+        Err(Trouble::One(name, message)) => {
+            stuck_one(inner, &name, "CreateContainerConfigError", &message);
+        }
+    }
+    Prepared::Stuck
+}
+
+async fn all(inner: &Arc<Inner>, order: Arc<Order>) -> Result<(), Trouble> {
     let now = inner.now();
     inner.change(|pod| {
         pod.members = Members::of(&order.pod, &order.done_by_agent, now);
@@ -38,10 +76,10 @@ pub async fn pod(inner: &Arc<Inner>, order: Arc<Order>) -> Prepared {
     });
     let (images, set_up) = join(images(inner, &order), set_up(inner, &order)).await;
     if let Err(error) = set_up {
-        stuck(inner, "CreateContainerConfigError", &format!("the pod cannot be set up: {error}"));
-        return Prepared::Stuck;
+        let message = format!("the pod cannot be set up: {error}");
+        return Err(Trouble::All("CreateContainerConfigError", message));
     }
-    let Some(images) = images else { return Prepared::Stuck };
+    let Some(images) = images else { return Err(Trouble::Shown) };
     inner.change(|pod| {
         pod.timings.insert("pulled".into(), inner.now());
         pod.images = images;
@@ -51,25 +89,21 @@ pub async fn pod(inner: &Arc<Inner>, order: Arc<Order>) -> Prepared {
     });
     let containers = order.pod.spec.as_ref().map(containers).unwrap_or_default();
     for container in &containers {
-        if let Err(text) = create(inner, container) {
-            stuck_one(inner, &container.name, "CreateContainerConfigError", &text);
-            return Prepared::Stuck;
-        }
+        create(inner, container).map_err(|text| Trouble::One(container.name.clone(), text))?;
     }
     let busy = |pod: &Pod| pod.attaching || pod.created.values().any(|c| *c == Creation::Asked);
     inner.until(|pod| pod.gone || !busy(pod)).await;
     if let Some(error) = inner.pod().unattached.clone() {
-        stuck(inner, "CreateContainerError", &format!("the pod's network cannot be set up: {error}"));
-        return Prepared::Stuck;
+        let message = format!("the pod's network cannot be set up: {error}");
+        return Err(Trouble::All("CreateContainerError", message));
     }
-    let pod = inner.change(|pod| {
+    let cannot = inner.change(|pod| {
         pod.timings.insert("created".into(), inner.now());
-        let config = pod.members.all.iter().any(
+        pod.members.all.iter().any(
             |m| matches!(&m.state, State::Waiting { reason, .. } if reason == "CreateContainerConfigError"),
-        );
-        pod.gone || config
+        )
     });
-    if pod { Prepared::Stuck } else { Prepared::Ready }
+    if cannot { Err(Trouble::Shown) } else { Ok(()) }
 }
 
 fn containers(spec: &PodSpec) -> Vec<Container> {
@@ -169,7 +203,11 @@ async fn set_up(inner: &Arc<Inner>, order: &Arc<Order>) -> io::Result<()> {
     inner.change(|pod| pod.supervised = true);
     let supervised = inner.clone();
     let ended = move || supervised.change(|pod| pod.supervised = false);
-    let (link, events) = Link::start(settings.program.clone(), setup, ended).await?;
+    let started = Link::start(settings.program.clone(), setup, ended).await;
+    if started.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::BrokenPipe) {
+        inner.change(|pod| pod.gone = true);
+    }
+    let (link, events) = started?;
     let link = Arc::new(link);
     inner.change(|pod| pod.link = Some(link.clone()));
     let follower = inner.clone();

@@ -50,6 +50,59 @@ async fn an_agent_killed_at_any_moment_leaves_nothing_running() {
     }
 }
 
+/// Process id of the supervisor of a machine.
+fn supervisor(machine: &str) -> Option<String> {
+    let trace = traces(machine).into_iter().find(|t| t.contains("supervisor"))?;
+    trace.split(' ').nth(1).map(str::to_owned)
+}
+
+/// Process ids of what an agent has started.
+fn children(agent: u32) -> Vec<String> {
+    let threads =
+        std::fs::read_dir(format!("/proc/{agent}/task")).into_iter().flatten().filter_map(Result::ok);
+    let lists = threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("children")).ok());
+    lists.flat_map(|list| list.split_whitespace().map(str::to_owned).collect::<Vec<_>>()).collect()
+}
+
+fn kill(pid: &str) {
+    assert!(Command::new("kill").args(["-9", pid]).status().unwrap().success());
+}
+
+#[tokio::test]
+async fn a_supervisor_that_is_killed_before_the_gate_is_no_failure_of_its_pod() {
+    let (host, _jobs) = base::real::host();
+    let address = format!("unix:{}", shared().dir.join("early.sock").display());
+    let mut order = stubborn();
+    order.network = Network::Nat;
+    let mut early = 0;
+    for round in 0..20u64 {
+        let (cell, at) = (Cell::new(&host, order.clone()), format!("{address}.{round}"));
+        cell.serve(&at);
+        let name = machine(&format!("early-{round}"));
+        let mut agent = spawn(&name, &at);
+        // To look through every process of the host would take too long.
+        while children(agent.id()).is_empty() {
+            host.clock.sleep(std::time::Duration::from_micros(200)).await;
+        }
+        host.clock.sleep(std::time::Duration::from_millis(round * 3)).await;
+        // Its first stage may just have ended by itself: then it is the second one that is killed.
+        let leaves = || {
+            children(agent.id()).iter().for_each(|pid| drop(Command::new("kill").args(["-9", pid]).output()));
+            agent.try_wait().unwrap()
+        };
+        assert!(eventually("its agent leaves", leaves).await.success());
+        let told = cell.told.lock().unwrap();
+        if told.starts == 0 {
+            early += 1;
+            let said: Vec<_> = told.reports.iter().map(|report| &report.status).collect();
+            assert!(said.is_empty(), "round {round}: the cell is told of a failure: {said:?}");
+        }
+        drop(told);
+        assert_eq!(traces(&name), Vec::<String>::new());
+    }
+    assert!(early > 0, "no supervisor was killed before the gate");
+}
+
 #[tokio::test]
 async fn a_supervisor_that_is_killed_fails_its_pod() {
     let (host, _jobs) = base::real::host();
@@ -59,9 +112,7 @@ async fn a_supervisor_that_is_killed_fails_its_pod() {
     let name = machine("supervisor");
     let mut agent = spawn(&name, &address);
     eventually("it runs", || (cell.text("step-b") == "up\n").then_some(())).await;
-    let supervisor = traces(&name).into_iter().find(|t| t.contains("supervisor")).unwrap();
-    let pid = supervisor.split(' ').nth(1).unwrap().to_owned();
-    assert!(Command::new("kill").args(["-9", &pid]).status().unwrap().success());
+    kill(&supervisor(&name).unwrap());
     eventually("the pod has failed", || (cell.status()["phase"] == "Failed").then_some(())).await;
     assert_eq!(cell.state("step-a")["terminated"]["exitCode"], 137);
     assert!(agent.wait().unwrap().success());
