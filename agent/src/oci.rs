@@ -105,6 +105,8 @@ struct Pod {
     supervised: bool,
     /// The supervisor has said its last word.
     gone: bool,
+    /// A process that was to make a container was killed before anything had started.
+    broken: bool,
 }
 
 /// How far the creation of a container is.

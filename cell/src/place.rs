@@ -1,8 +1,9 @@
 //! Placing runs again: those of cells that are gone or drained, and this cell's own that have waited too long.
 //!
 //! Every live cell of the Home looks, as often as its heart beats; the store lets one of them succeed for each run.
-//! A run whose claim has a volume goes where that is, and nowhere else. What has not started goes elsewhere at once. What has started stays, and reports when its cell is back; if that
-//! takes too long it is lost. What may not go elsewhere says what it waits for, and what would change that.
+//! A run whose claim has a volume goes where that is, and nowhere else. What has not started goes elsewhere at once.
+//! What has started stays, and reports when its cell is back; if that takes too long it is lost. What may not go
+//! elsewhere says what it waits for, and what would change that.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;

@@ -157,7 +157,7 @@ pub enum OperateTenant {
     Set {
         /// The tenant.
         tenant: String,
-        /// Most runs that it has at one time, those not counted that have ended: a number, or `none`.
+        /// Most runs that it may have at one time: a number, or `none`. Runs that have ended are not counted.
         #[arg(long, value_parser = runs_max)]
         runs_max: Option<RunsMax>,
         /// Whether its runs are run again after their machine was lost, unless they say otherwise.

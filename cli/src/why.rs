@@ -13,13 +13,40 @@ use tenancy::placement::Placed;
 
 use crate::client::{Access, Client};
 
-/// One line of a story.
+/// One line of a story. What is known to the second only may have been at any time in it: it stands behind what is
+/// known better, and an end behind everything.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 struct Line {
+    sort_us: i64,
     at_us: i64,
     run: String,
     what: String,
 }
+
+/// Where a line stands in its second.
+#[derive(Clone, Copy)]
+enum Within {
+    /// Where it says: what begins a second stands first in it.
+    Exact,
+    /// Behind what is known better.
+    Second,
+    /// Behind that, too.
+    End,
+}
+
+impl Line {
+    fn new(at_us: i64, within: Within, run: &str, what: String) -> Self {
+        let later = match within {
+            Within::Exact => 0,
+            Within::Second => SECOND_US - 2,
+            Within::End => SECOND_US - 1,
+        };
+        let known_better = at_us % SECOND_US != 0;
+        Self { sort_us: at_us + if known_better { 0 } else { later }, at_us, run: run.to_owned(), what }
+    }
+}
+
+const SECOND_US: i64 = 1_000_000;
 
 /// What the gateway stores about the run.
 ///
@@ -59,10 +86,12 @@ pub fn tell(story: &Value) -> Result<String> {
                 serde_json::from_value(attempt).context("an attempt cannot be read")
             })
             .collect::<Result<_>>()?;
-        let mut say = |at_us: i64, what: String| lines.push(Line { at_us, run: name.to_owned(), what });
+        let mut say =
+            |at_us: i64, within: Within, what: String| lines.push(Line::new(at_us, within, name, what));
         of_run(run, &mut say);
-        of_placement(run, &mut say);
-        attempts.iter().for_each(|attempt| of_attempt(attempt, &mut say));
+        let mut exact = |at_us: i64, what: String| say(at_us, Within::Exact, what);
+        of_placement(run, &mut exact);
+        attempts.iter().for_each(|attempt| of_attempt(attempt, &mut exact));
         now.extend(present(run, name));
     }
     for event in story["events"].as_array().into_iter().flatten() {
@@ -72,7 +101,7 @@ pub fn tell(story: &Value) -> Result<String> {
         let count =
             event["count"].as_i64().filter(|n| *n > 1).map_or_else(String::new, |n| format!(" ({n} times)"));
         let what = format!("event {}: {}{count}", text("/reason"), first_line(text("/message")));
-        lines.push(Line { at_us: at.unwrap_or(0), run: text("/involvedObject/name").to_owned(), what });
+        lines.push(Line::new(at.unwrap_or(0), Within::Second, text("/involvedObject/name"), what));
     }
     lines.sort();
     lines.dedup();
@@ -98,9 +127,9 @@ fn page(lines: &[Line], now: &[String], more: bool, names: bool) -> String {
     out
 }
 
-fn of_run(run: &Value, say: &mut impl FnMut(i64, String)) {
+fn of_run(run: &Value, say: &mut impl FnMut(i64, Within, String)) {
     if let Some(at) = instant(&run["metadata"]["creationTimestamp"]) {
-        say(at, "accepted".into());
+        say(at, Within::Exact, "accepted".into());
     }
     let status = &run["status"];
     for (n, retry) in status["retriesStatus"].as_array().into_iter().flatten().enumerate() {
@@ -108,6 +137,7 @@ fn of_run(run: &Value, say: &mut impl FnMut(i64, String)) {
             let (_, reason, message) = condition(retry);
             say(
                 at,
+                Within::Second,
                 format!(
                     "try {n} ended: {reason}: {}; a retry of the run's own follows",
                     first_line(&message)
@@ -116,12 +146,12 @@ fn of_run(run: &Value, say: &mut impl FnMut(i64, String)) {
         }
     }
     if let Some(at) = instant(&status["startTime"]) {
-        say(at, "first looked at by its cell".into());
+        say(at, Within::Exact, "first looked at by its cell".into());
     }
     if let Some(at) = instant(&status["completionTime"]) {
         let (truth, reason, message) = condition(status);
         let how = if truth == "True" { "succeeded" } else { "failed" };
-        say(at, format!("{how}: {reason}: {}", first_line(&message)));
+        say(at, Within::End, format!("{how}: {reason}: {}", first_line(&message)));
     }
 }
 

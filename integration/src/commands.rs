@@ -124,13 +124,23 @@ pub fn cella() -> Result<PathBuf> {
     if let Some(built) = built() {
         return Ok(built);
     }
+    // As this very program is built, so that every crate is compiled once, with the same features, instead of once for
+    // each of the two; without Spanner when nobody here needs it: it makes the build a good deal longer.
+    let ours = ["--package", "cli", "--package", env!("CARGO_PKG_NAME"), "--features", "integration/spanner"];
+    cella_among(match (verify::is_under_way(), spanner::HERE) {
+        (true, _) => verify::EVERYTHING,
+        (false, true) => &ours,
+        (false, false) => &ours[..4],
+    })
+}
+
+/// The same, among what `selected` tells cargo to build, whatever was built before.
+///
+/// # Errors
+/// When the compiler refuses.
+pub fn cella_among(selected: &[&str]) -> Result<PathBuf> {
     let target = build_dir()?;
-    // With the package of this very command, which is built already: so every crate is compiled once, with the same
-    // features, instead of once for each of the two.
-    let ours = ["--package", "cli", "--bin", "cella", "--package", env!("CARGO_PKG_NAME"), "--bin", "x"];
-    // Without Spanner when nobody here needs it: it makes the build a good deal longer.
-    let features: &[&str] = if spanner::HERE { &["--features", "integration/spanner"] } else { &[] };
-    cargo(&[&["build", "--quiet"][..], &ours, features].concat(), &[])?;
+    cargo(&[&["build", "--quiet", "--bin", "cella", "--bin", "x"], selected].concat(), &[])?;
     // Static, so that it runs inside any image; a target folder of its own, so that the flag does not make
     // everything else be compiled again.
     let static_dir = target.join("static");

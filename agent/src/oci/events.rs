@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::Container;
 
 use super::link::Events;
 use super::status::{End, Role, State};
-use super::wire::Event;
+use super::wire::{Event, Fault};
 use super::{Creation, Inner, Pod, prepare, probe};
 
 /// Longest termination message, and the longest piece of a log that stands in for one: Kubernetes' rules.
@@ -71,7 +71,7 @@ impl Inner {
                 self.change(|pod| pod.created.insert(id, Creation::Created));
             }
             Event::Started { id, at_us } => self.started(&id, at_us),
-            Event::Failed { id, text, config } => self.failed(&id, text, config),
+            Event::Failed { id, text, fault } => self.failed(&id, text, fault),
             Event::Exited { id, code, signal: _, oom, at_us } => {
                 let Some(name) = self.pod().names.get(&id).cloned() else { return };
                 let (inner, exit) = (self.clone(), Exit { code, oom, at_us });
@@ -105,11 +105,16 @@ impl Inner {
         }
     }
 
-    fn failed(&self, id: &str, text: String, config: bool) {
+    fn failed(&self, id: &str, text: String, fault: Fault) {
         let started = self.change(|pod| {
+            if fault == Fault::Machine && !pod.prepared {
+                pod.broken = true;
+            }
             let name = pod.names.get(id).cloned()?;
             let before = pod.created.insert(id.to_owned(), Creation::Failed(text.clone()));
-            if config && let Some(member) = pod.members.get_mut(&name) {
+            if fault == Fault::Config
+                && let Some(member) = pod.members.get_mut(&name)
+            {
                 member.state = State::waiting("CreateContainerConfigError", text.clone());
             }
             (before == Some(Creation::Started)).then_some(name)

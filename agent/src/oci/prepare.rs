@@ -51,10 +51,10 @@ pub async fn pod(inner: &Arc<Inner>, order: Arc<Order>) -> Prepared {
     }
     let lost = inner.change(|pod| {
         pod.prepared = true;
-        pod.gone && !pod.stopping
+        (pod.gone || pod.broken) && !pod.stopping
     });
     if lost {
-        tracing::warn!("the pod's supervisor has ended before anything had started");
+        tracing::warn!("a process of the pod's was killed before anything had started");
         return Prepared::Lost;
     }
     match prepared {

@@ -117,6 +117,17 @@ pub struct User {
     pub non_root: bool,
 }
 
+/// What it is a matter of when a container does not run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Fault {
+    /// The container asks for something that cannot be.
+    Config,
+    /// Its program cannot be run.
+    Program,
+    /// A process that was to make the container was killed: neither is to blame.
+    Machine,
+}
+
 /// From the supervisor.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Event {
@@ -150,8 +161,8 @@ pub enum Event {
         id: String,
         /// Why, for the user.
         text: String,
-        /// The container asks for something that cannot be; it is not a matter of its program.
-        config: bool,
+        /// What it is a matter of.
+        fault: Fault,
     },
     /// It has ended.
     Exited {

@@ -68,17 +68,18 @@ fn kill(pid: &str) {
     assert!(Command::new("kill").args(["-9", pid]).status().unwrap().success());
 }
 
-#[tokio::test]
-async fn a_supervisor_that_is_killed_before_the_gate_is_no_failure_of_its_pod() {
+/// Kills the `victims` of an agent, earlier and later, until it leaves: what comes of that before the gate is no failure
+/// of the pod.
+async fn killed_early(word: &str, victims: impl Fn(u32) -> Vec<String>) {
     let (host, _jobs) = base::real::host();
-    let address = format!("unix:{}", shared().dir.join("early.sock").display());
+    let address = format!("unix:{}", shared().dir.join(format!("{word}.sock")).display());
     let mut order = stubborn();
     order.network = Network::Nat;
     let mut early = 0;
     for round in 0..20u64 {
         let (cell, at) = (Cell::new(&host, order.clone()), format!("{address}.{round}"));
         cell.serve(&at);
-        let name = machine(&format!("early-{round}"));
+        let name = machine(&format!("{word}-{round}"));
         let mut agent = spawn(&name, &at);
         // To look through every process of the host would take too long.
         while children(agent.id()).is_empty() {
@@ -87,7 +88,7 @@ async fn a_supervisor_that_is_killed_before_the_gate_is_no_failure_of_its_pod() 
         host.clock.sleep(std::time::Duration::from_millis(round * 3)).await;
         // Its first stage may just have ended by itself: then it is the second one that is killed.
         let leaves = || {
-            children(agent.id()).iter().for_each(|pid| drop(Command::new("kill").args(["-9", pid]).output()));
+            victims(agent.id()).iter().for_each(|pid| drop(Command::new("kill").args(["-9", pid]).output()));
             agent.try_wait().unwrap()
         };
         assert!(eventually("its agent leaves", leaves).await.success());
@@ -100,7 +101,21 @@ async fn a_supervisor_that_is_killed_before_the_gate_is_no_failure_of_its_pod() 
         drop(told);
         assert_eq!(traces(&name), Vec::<String>::new());
     }
-    assert!(early > 0, "no supervisor was killed before the gate");
+    assert!(early > 0, "no {word} was killed before the gate");
+}
+
+#[tokio::test]
+async fn a_supervisor_that_is_killed_before_the_gate_is_no_failure_of_its_pod() {
+    killed_early("supervisor", children).await;
+}
+
+#[tokio::test]
+async fn a_process_that_is_killed_while_it_makes_a_container_is_no_failure_of_its_pod() {
+    let below = |agent| {
+        let supervisors = children(agent).into_iter().filter_map(|pid| pid.parse().ok());
+        supervisors.flat_map(children).collect()
+    };
+    killed_early("creator", below).await;
 }
 
 #[tokio::test]

@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use protocol::message::StartAnswer;
+use protocol::order::Order;
 use serde_json::{Value, json};
 use store::backend::{Backend, Table};
 use store::cell::{CELL as AT, EPOCH, EXPLANATION, WAITING};
+use store::object::ObjectKey;
 use store::records::machine;
 
-use super::rig::{CELL, Rig, TENANT, one_step, reason, status};
+use super::rig::{Agent, CELL, Rig, TENANT, one_step, reason, status};
 use crate::Pace;
 
 fn annotation<'a>(run: &'a Value, name: &str) -> &'a str {
@@ -19,6 +21,15 @@ fn strict(name: &str, region: &str) -> Value {
     let mut run = one_step(name);
     run["metadata"]["annotations"] = json!({"cella.dev/placement": "strict", "cella.dev/regions": region});
     run
+}
+
+/// A run whose agent has passed the start gate.
+async fn started(rig: &Rig) -> (ObjectKey, Agent, Order) {
+    let key = rig.submit(one_step("started")).await;
+    let agent = rig.agent().await;
+    let order = agent.order().await;
+    assert_eq!(agent.start(&order.attempt, status(&order, "waiting", 0)).await, StartAnswer::Go);
+    (key, agent, order)
 }
 
 #[tokio::test]
@@ -63,10 +74,7 @@ async fn a_pinned_run_goes_on_when_its_cell_is_back() {
 #[tokio::test]
 async fn what_had_started_on_a_cell_that_is_gone_reports_when_it_is_back() {
     let mut rig = Rig::new();
-    let key = rig.submit(one_step("started")).await;
-    let agent = rig.agent().await;
-    let order = agent.order().await;
-    assert_eq!(agent.start(&order.attempt, status(&order, "waiting", 0)).await, StartAnswer::Go);
+    let (key, agent, order) = started(&rig).await;
     let provider = rig.provider.clone();
     rig.move_to("cell-b", "there").await;
     let told = rig.until(&key, |run| !annotation(run, WAITING).is_empty()).await;
@@ -84,10 +92,7 @@ async fn what_had_started_on_a_cell_that_is_gone_reports_when_it_is_back() {
 async fn what_had_started_on_a_cell_that_is_gone_for_too_long_is_lost() {
     let mut rig = Rig::new();
     rig.pace = Pace { forgotten: Duration::from_millis(200), ..rig.pace };
-    let key = rig.submit(one_step("started")).await;
-    let agent = rig.agent().await;
-    let order = agent.order().await;
-    assert_eq!(agent.start(&order.attempt, status(&order, "waiting", 0)).await, StartAnswer::Go);
+    let (key, ..) = started(&rig).await;
     rig.move_to("cell-b", "there").await;
     let run = rig.until_ended(&key).await;
     assert_eq!((reason(&run), annotation(&run, AT)), ("MachineLost", "cell-b"));
@@ -105,10 +110,7 @@ async fn what_had_started_on_a_cell_that_is_gone_for_too_long_is_lost() {
 async fn a_pod_that_was_deleted_does_not_outlive_its_cell_and_the_run_goes_on() {
     let mut rig = Rig::new();
     rig.pace = Pace { forgotten: Duration::from_millis(200), ..rig.pace };
-    let key = rig.submit(one_step("started")).await;
-    let agent = rig.agent().await;
-    let order = agent.order().await;
-    assert_eq!(agent.start(&order.attempt, status(&order, "waiting", 0)).await, StartAnswer::Go);
+    let (key, ..) = started(&rig).await;
     let pod = rig.pods().await.remove(0);
     let pod = store::cell::key_of(TENANT, &pod).unwrap();
     rig.edit(&pod, &key, |pod| pod["metadata"]["deletionTimestamp"] = json!("2030-01-01T00:00:30Z")).await;
@@ -126,10 +128,7 @@ async fn a_pod_that_was_deleted_does_not_outlive_its_cell_and_the_run_goes_on() 
 #[tokio::test]
 async fn a_drained_cell_begins_nothing_finishes_what_it_has_begun_and_gives_the_rest_away() {
     let rig = Rig::new();
-    let started = rig.submit(one_step("started")).await;
-    let mut agent = rig.agent().await;
-    let order = agent.order().await;
-    assert_eq!(agent.start(&order.attempt, status(&order, "waiting", 0)).await, StartAnswer::Go);
+    let (started, mut agent, order) = started(&rig).await;
     rig.cell.as_ref().unwrap().drain(true);
     let late = rig.submit(one_step("late")).await;
     let told = rig.until(&late, |run| !annotation(run, WAITING).is_empty()).await;

@@ -303,12 +303,14 @@ impl Rig {
         object["metadata"]["uid"] = json!(self.host.uuid());
         let now = apimachinery::time::Micros(self.host.clock.utc().0);
         object["metadata"]["creationTimestamp"] = json!(now.rfc3339());
-        for (name, value) in [
+        let placed = [
             (store::cell::CELL, CELL),
             (store::cell::REGION, "here"),
             (store::cell::EPOCH, "1"),
             (store::cell::TRACEPARENT, "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
-        ] {
+        ];
+        // A claim is nowhere before it has a volume.
+        for (name, value) in placed.into_iter().filter(|_| kind != "PersistentVolumeClaim") {
             apimachinery::meta::set_annotation(&mut object, name, value);
         }
         let mut ops = vec![object::put(&key, Pre::Absent, &object, None)];

@@ -177,3 +177,24 @@ async fn a_run_whose_claims_volume_is_in_another_cell_goes_there() {
     there.agent().await.run().await;
     assert_eq!(reason(&rig.until_ended(&run).await), "Succeeded");
 }
+
+/// A claim without a volume is in no cell: it holds nobody back.
+#[tokio::test]
+async fn on_a_cell_that_is_gone_only_a_volume_holds_a_run_back() {
+    let mut rig = Rig::with_room(1);
+    rig.submit(claim("used", "ReadWriteMany")).await;
+    rig.submit(claim("fresh", "ReadWriteMany")).await;
+    let first = rig.submit(uses("first", "used")).await;
+    rig.agent().await.run().await;
+    assert_eq!(reason(&rig.until_ended(&first).await), "Succeeded");
+    // The cell goes away before it looks at these two: it would give the other claim a volume.
+    rig.move_to("cell-b", "there").await;
+    let held = rig.submit(uses("held", "used")).await;
+    let free = rig.submit(uses("free", "fresh")).await;
+    let moved = rig.until(&free, |run| run["metadata"]["annotations"][store::cell::CELL] == "cell-b").await;
+    assert_eq!(moved["metadata"]["annotations"][store::cell::EPOCH], "2");
+    let told = rig.until(&held, |run| !run["metadata"]["annotations"][store::cell::WAITING].is_null()).await;
+    let waiting = told["metadata"]["annotations"][store::cell::WAITING].as_str().unwrap();
+    assert!(waiting.contains("where its claim \"used\" is"), "{waiting}");
+    assert_eq!(told["metadata"]["annotations"][store::cell::CELL], CELL);
+}

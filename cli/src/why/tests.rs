@@ -53,3 +53,23 @@ fn a_story_is_told_in_order_with_every_reason() {
     }
     assert!(told.contains("full: full") && told.contains("event Started"), "{told}");
 }
+
+#[test]
+fn an_end_stands_behind_what_was_in_the_same_second() {
+    let attempt = json!({
+        "id": "a", "cell": "here", "namespace": "default", "run": "one", "run_uid": "u", "retry": 0, "ordinal": 0,
+        "pod": "one-pod", "machine": "m", "phase": "done", "epoch": 1,
+        "timings": {"placed": 1_200_000, "gate": 1_400_000, "done": 1_900_000},
+    });
+    let run = json!({
+        "metadata": {"name": "one", "creationTimestamp": "1970-01-01T00:00:01Z"},
+        "status": {"startTime": "1970-01-01T00:00:01Z", "completionTime": "1970-01-01T00:00:01Z",
+            "conditions": [{"type": "Succeeded", "status": "True", "reason": "Succeeded", "message": "done"}]},
+    });
+    let event = json!({"reason": "Started", "message": "", "lastTimestamp": "1970-01-01T00:00:01Z", "involvedObject": {"name": "one"}});
+    let told = tell(&json!({"runs": [{"run": run, "attempts": [attempt]}], "events": [event]})).unwrap();
+    let lines: Vec<&str> = told.lines().collect();
+    assert!(lines[0].contains("accepted") && lines[2].contains("wanted on cell here"), "{told}");
+    assert!(lines[lines.len() - 2].contains("event Started"), "{told}");
+    assert!(lines[lines.len() - 1].contains("succeeded: Succeeded: done"), "{told}");
+}

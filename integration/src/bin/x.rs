@@ -27,8 +27,6 @@ enum Command {
         /// Files to submit.
         files: Vec<PathBuf>,
     },
-    /// Install what tests need and run every test.
-    Verify,
     /// Replay answers recorded from the reference implementation.
     Golden {
         /// Another folder of the same format.
@@ -113,7 +111,6 @@ fn main() -> ExitCode {
     let result = match command {
         Command::Images => commands::images::run().map(|()| true),
         Command::Demo { files } => commands::demo::run(&files),
-        Command::Verify => commands::verify::run(),
         Command::Golden { dir, group } => {
             commands::golden::run(&dir.unwrap_or_else(|| commands::shared().join("golden")), group.as_deref())
         }

@@ -28,9 +28,10 @@ use tenancy::token::KeySet;
 use tower::ServiceExt;
 
 const AUDIENCE: &str = "gateway";
-const RUNS: &str = "/apis/tekton.dev/v1/namespaces/default/taskruns";
+pub const RUNS: &str = "/apis/tekton.dev/v1/namespaces/default/taskruns";
+pub const CONFIGS: &str = "/api/v1/namespaces/default/configmaps";
 /// Names, params and labels of the pinned tenant: in no other word.
-const NEEDLES: [&str; 5] = ["zyxname", "zyxparam", "zyxvalue", "zyxlabel", "zyxconfig"];
+pub const NEEDLES: [&str; 5] = ["zyxname", "zyxparam", "zyxvalue", "zyxlabel", "zyxconfig"];
 
 /// Everything that a gateway was given or has written, as text: whatever its caches hold came through here.
 #[derive(Clone, Default)]
@@ -186,7 +187,8 @@ fn app(store: Store, host: &Host, keys: &KeySet) -> Arc<App> {
     })
 }
 
-fn run() -> Value {
+/// A run that has each of [`NEEDLES`] in it but the last, which is the name of [`config`].
+pub fn run() -> Value {
     json!({
         "apiVersion": "tekton.dev/v1", "kind": "TaskRun",
         "metadata": {"name": NEEDLES[0], "labels": {NEEDLES[3]: NEEDLES[3]}},
@@ -194,6 +196,11 @@ fn run() -> Value {
             "taskSpec": {"params": [{"name": NEEDLES[1]}],
                 "steps": [{"name": "a", "image": "busybox", "script": "echo $(params.zyxparam)"}]}},
     })
+}
+
+/// A ConfigMap that has the last of [`NEEDLES`] in it.
+pub fn config() -> Value {
+    json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": NEEDLES[4]}, "data": {"a": NEEDLES[2]}})
 }
 
 /// A body that tells when somebody begins to read it.
@@ -209,10 +216,8 @@ async fn pinned_stays(rig: &Rig) {
     let (status, _, created) =
         rig.ask(&rig.eu, "pinned", Method::POST, RUNS, Body::from(run().to_string())).await;
     assert_eq!(status, StatusCode::CREATED, "{created}");
-    let config = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": NEEDLES[4]}, "data": {"a": NEEDLES[2]}});
-    let configs = "/api/v1/namespaces/default/configmaps";
     let (status, ..) =
-        rig.ask(&rig.eu, "pinned", Method::POST, configs, Body::from(config.to_string())).await;
+        rig.ask(&rig.eu, "pinned", Method::POST, CONFIGS, Body::from(config().to_string())).await;
     assert_eq!(status, StatusCode::CREATED);
     let (_, _, list) = rig.ask(&rig.eu, "pinned", Method::GET, RUNS, Body::empty()).await;
     assert!(!needles(&list.to_string()).is_empty(), "the needles can be found where they belong");

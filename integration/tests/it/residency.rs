@@ -23,12 +23,10 @@ use store::records::encode;
 use tenancy::access::{Caller, Role};
 use tenancy::id::{HomeId, TenantId};
 
-const RUNS: &str = "/apis/tekton.dev/v1/namespaces/default/taskruns";
-const CONFIGS: &str = "/api/v1/namespaces/default/configmaps";
+use crate::homes::{CONFIGS, NEEDLES, RUNS, config, run};
+
 /// What a needle begins with, so that one pass over a memory finds all of them.
 const STEM: &[u8] = b"zyx";
-/// Names, params, values and labels of the pinned tenant: in no other word.
-const NEEDLES: [&str; 5] = ["zyxname", "zyxparam", "zyxvalue", "zyxlabel", "zyxconfig"];
 /// All that our own crates have to say, and what an operator could ask of the others without drowning.
 const LOG: &str = "debug,gateway=trace,store=trace,spanner=trace,cli=trace,base=trace,tenancy=trace";
 /// Most of a memory that is looked at at one time.
@@ -167,16 +165,6 @@ async fn database(settings: &Settings, host: &Host) -> Store {
     spanner::open(settings, host).await.unwrap()
 }
 
-fn run() -> Value {
-    json!({
-        "apiVersion": "tekton.dev/v1", "kind": "TaskRun",
-        "metadata": {"name": NEEDLES[0], "labels": {NEEDLES[3]: NEEDLES[3]}},
-        "spec": {"params": [{"name": NEEDLES[1], "value": NEEDLES[2]}],
-            "taskSpec": {"params": [{"name": NEEDLES[1]}],
-                "steps": [{"name": "a", "image": "busybox", "script": "echo $(params.zyxparam)"}]}},
-    })
-}
-
 #[tokio::test(flavor = "multi_thread")]
 #[cfg_attr(no_emulator, ignore = "Google's Spanner emulator is not on this machine")]
 async fn what_is_pinned_is_in_no_byte_of_the_global_database_nor_of_a_foreign_gateway() {
@@ -225,8 +213,7 @@ async fn what_is_pinned_is_in_no_byte_of_the_global_database_nor_of_a_foreign_ga
     users.ask(&foreign, "free", Method::POST, CONFIGS, Some(&own)).await.unwrap();
     let made = users.ask(&in_eu, "pinned", Method::POST, RUNS, Some(&run())).await.unwrap();
     assert_eq!(made["metadata"]["annotations"]["cella.dev/region"], "europe-west1");
-    let config = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": NEEDLES[4]}, "data": {"a": NEEDLES[2]}});
-    users.ask(&in_eu, "pinned", Method::POST, CONFIGS, Some(&config)).await.unwrap();
+    users.ask(&in_eu, "pinned", Method::POST, CONFIGS, Some(&config())).await.unwrap();
     // A gateway that may hold both serves both.
     let list = users.ask(&both, "pinned", Method::GET, RUNS, None).await.unwrap();
     assert_eq!(list["items"][0]["metadata"]["name"], NEEDLES[0]);

@@ -22,7 +22,7 @@ use self::create::Failure;
 use self::creators::{Creators, Done};
 use super::low_level::{Created, LowLevel, first_line};
 use super::{errors, loopback};
-use crate::oci::wire::{self, Event, Request, Setup};
+use crate::oci::wire::{self, Event, Fault, Request, Setup};
 
 /// A container of this pod.
 struct Container {
@@ -259,7 +259,7 @@ impl Pod {
         let id = create.id;
         let created = match result {
             Ok(created) => created,
-            Err(Failure { text, config }) => return self.say(&Event::Failed { id, text, config }),
+            Err(Failure { text, fault }) => return self.say(&Event::Failed { id, text, fault }),
         };
         if let Some(signal) = signal.and_then(|s| Signal::try_from(s).ok()) {
             let _ = kill(Pid::from_raw(created.pid), signal);
@@ -292,7 +292,7 @@ impl Pod {
             Err(text) => {
                 container.phase = Phase::Ended;
                 let _ = kill(Pid::from_raw(container.created.pid), Signal::SIGKILL);
-                self.say(&Event::Failed { id, text, config: false })
+                self.say(&Event::Failed { id, text, fault: Fault::Program })
             }
         }
     }
@@ -311,7 +311,7 @@ impl Pod {
             }
             Some(text) => {
                 container.phase = Phase::Ended;
-                self.say(&Event::Failed { id: id.to_owned(), text, config: false })
+                self.say(&Event::Failed { id: id.to_owned(), text, fault: Fault::Program })
             }
         }
     }

@@ -10,18 +10,18 @@ use serde_json::{Value, json};
 
 use super::super::low_level::LowLevel;
 use super::super::{inside, users};
-use crate::oci::wire::{Create, Folder};
+use crate::oci::wire::{Create, Fault, Folder};
 
 /// Why there is no container.
 pub struct Failure {
     /// For the user.
     pub text: String,
-    /// The Pod asks for what cannot be (an unknown user), as opposed to a program that cannot run.
-    pub config: bool,
+    /// Whose it is.
+    pub fault: Fault,
 }
 
 fn failed(what: &str) -> impl FnOnce(io::Error) -> Failure {
-    move |error| Failure { text: format!("{what}: {error}"), config: false }
+    move |error| Failure { text: format!("{what}: {error}"), fault: Fault::Program }
 }
 
 /// Creates the container, and gives the id of its first process. `descriptors` are the OCI spec, stdout and stderr;
@@ -34,14 +34,14 @@ pub fn container(
     errors: &OwnedFd,
 ) -> Result<i32, Failure> {
     let [spec, out, err] = <[OwnedFd; 3]>::try_from(descriptors)
-        .map_err(|_| Failure { text: "a request without its descriptors".into(), config: false })?;
+        .map_err(|_| Failure { text: "a request without its descriptors".into(), fault: Fault::Program })?;
     let mut spec = read_spec(spec).map_err(failed("the container's specification"))?;
     let bundle = run.join("bundles").join(&create.id);
     let rootfs = bundle.join("rootfs");
     fs::create_dir_all(&rootfs).map_err(failed("cannot make the container's folder"))?;
     overlay(create, &rootfs, &bundle).map_err(failed("cannot mount the root file system"))?;
     let root = inside::root(&rootfs).map_err(failed("cannot open the root file system"))?;
-    let ids = users::resolve(&root, &create.user).map_err(|text| Failure { text, config: true })?;
+    let ids = users::resolve(&root, &create.user).map_err(|text| Failure { text, fault: Fault::Config })?;
     for folder in &create.folders {
         make(&root, folder).map_err(failed(&format!("cannot make {:?}", folder.path)))?;
     }
@@ -59,7 +59,9 @@ pub fn container(
     }
     let bytes = serde_json::to_vec(&spec).map_err(|e| failed("the container's specification")(e.into()))?;
     fs::write(bundle.join("config.json"), bytes).map_err(failed("cannot write the bundle"))?;
-    low_level.create(&create.id, &bundle, out, err, errors).map_err(|text| Failure { text, config: false })
+    low_level
+        .create(&create.id, &bundle, out, err, errors)
+        .map_err(|text| Failure { text, fault: Fault::Program })
 }
 
 fn read_spec(spec: OwnedFd) -> io::Result<Value> {

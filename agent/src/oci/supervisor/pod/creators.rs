@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::super::errors;
 use super::super::low_level::{Created, LowLevel};
 use super::create::{self, Failure};
-use crate::oci::wire::Create;
+use crate::oci::wire::{Create, Fault};
 
 /// What a pipe takes in one piece.
 const OUTCOME_MAX: usize = 4096;
@@ -58,7 +58,7 @@ pub struct Done {
 #[derive(Serialize, Deserialize)]
 enum Outcome {
     Created { pid: i32 },
-    Failed { text: String, config: bool },
+    Failed { text: String, fault: Fault },
 }
 
 impl Creators {
@@ -117,8 +117,11 @@ impl Creators {
         let said = said.and_then(|n| serde_json::from_slice(&bytes[..n]).map_err(|e| e.to_string()));
         let result = match said {
             Ok(Outcome::Created { pid }) => low_level.created(id, pid, errors).map_err(|text| failure(&text)),
-            Ok(Outcome::Failed { text, config }) => Err(Failure { text, config }),
-            Err(_) => Err(failure("the process that creates the container was killed")),
+            Ok(Outcome::Failed { text, fault }) => Err(Failure { text, fault }),
+            Err(_) => {
+                let text = "the process that creates the container was killed".to_owned();
+                Err(Failure { text, fault: Fault::Machine })
+            }
         };
         Some(self.done(create, result))
     }
@@ -130,7 +133,7 @@ impl Creators {
 }
 
 fn failure(text: &str) -> Failure {
-    Failure { text: text.to_owned(), config: false }
+    Failure { text: text.to_owned(), fault: Fault::Program }
 }
 
 /// Forks a creator. Its outcome, and the container's errors, can be read from the descriptors.
@@ -151,9 +154,9 @@ fn begin(
             errors::direct_to(write.as_raw_fd());
             let said = match create::container(low_level, run, create, descriptors, &errors) {
                 Ok(pid) => Outcome::Created { pid },
-                Err(Failure { mut text, config }) => {
+                Err(Failure { mut text, fault }) => {
                     text.truncate(text.floor_char_boundary(TEXT_MAX));
-                    Outcome::Failed { text, config }
+                    Outcome::Failed { text, fault }
                 }
             };
             let said = serde_json::to_vec(&said).unwrap_or_default();
