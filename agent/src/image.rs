@@ -9,6 +9,7 @@
 
 mod cache;
 mod layout;
+mod reference;
 mod registry;
 mod unpack;
 
@@ -19,6 +20,8 @@ use oci_client::Reference;
 use protocol::order::RegistryAuth;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+pub use reference::parse;
 
 pub use cache::Cache;
 
@@ -124,14 +127,6 @@ impl ImageConfig {
             working_dir: text("WorkingDir"),
         }
     }
-}
-
-/// Full form of an image's name.
-///
-/// # Errors
-/// [`ImageError::InvalidName`].
-pub fn parse(name: &str) -> Result<Reference, ImageError> {
-    name.parse().map_err(|_| ImageError::InvalidName(name.to_owned()))
 }
 
 /// `status.imageID`: the repository with the digest.

@@ -73,9 +73,9 @@ pub fn open(folder: &Path, host: &Host) -> Result<Arc<Embedded>, OpenError> {
         let thread = std::thread::Builder::new().name(name.into()).spawn(work);
         thread.map(|t| threads.push(t)).map_err(|e| unusable(e.to_string()))
     };
-    let dirty = Arc::new(AtomicBool::new(false));
-    let writer = writer::Writer::new(connection, host.clock.clone(), bells.clone(), dirty.clone())
-        .map_err(&unusable)?;
+    let log = Arc::new(schema::Log::default());
+    let writer =
+        writer::Writer::new(connection, host.clock.clone(), bells.clone(), log.clone()).map_err(&unusable)?;
     start("store-writer", Box::new(move || writer.run(&writes)))?;
     let pool = reader::Pool::new(reads, path.clone(), host.clock.clone());
     for _ in 0..READERS {
@@ -84,7 +84,7 @@ pub fn open(folder: &Path, host: &Host) -> Result<Arc<Embedded>, OpenError> {
     }
     let (file, stopping) = (path.clone(), stop.clone());
     let release = move || pool.release();
-    start("store-checkpoint", Box::new(move || schema::checkpoints(&file, &stopping, &dirty, &release)))?;
+    start("store-checkpoint", Box::new(move || schema::checkpoints(&file, &stopping, &log, &release)))?;
     Ok(Arc::new(Embedded { write: Some(write), read: Some(read), bells, threads, stop, _lock: lock }))
 }
 

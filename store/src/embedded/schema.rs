@@ -13,14 +13,14 @@ const APPLICATION: i64 = 0x4365_6c6c;
 /// KiB of SQLite's page cache per connection.
 const CACHE_KIB: i64 = 4096;
 const CHECKPOINT_EVERY: Duration = Duration::from_millis(250);
-/// Beyond this the log of SQLite is cut, not only copied.
-const WAL_MAX: u64 = 64 << 20;
+/// Bytes of a page, SQLite's own choice.
+const PAGE: i64 = 4096;
+/// Pages beyond which the log of SQLite shall begin anew, not only be copied.
+const LOG_MAX: i64 = (64 << 20) / PAGE;
 /// Beyond this nobody keeps an older moment any more: a list begins again.
-const WAL_CROWDED: u64 = 4 * WAL_MAX;
-/// How long cutting waits for readers, with the writer stopped.
-const CUT_WAIT: Duration = Duration::from_millis(50);
-/// After so many looks it is tried again, even if the log has not grown much.
-const CUT_AGAIN: u32 = 8;
+const LOG_CROWDED: i64 = 4 * LOG_MAX;
+/// Bytes of the log's file that are kept when it begins anew.
+const FILE_KEPT: i64 = LOG_MAX * PAGE / 2;
 
 /// Opens the file, makes or checks its tables.
 ///
@@ -71,7 +71,8 @@ pub(super) fn connect(path: &Path) -> Result<Connection, String> {
     connection
         .execute_batch(&format!(
             "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0;
-             PRAGMA cache_size = -{CACHE_KIB}; PRAGMA temp_store = MEMORY; PRAGMA foreign_keys = OFF;"
+             PRAGMA cache_size = -{CACHE_KIB}; PRAGMA temp_store = MEMORY; PRAGMA foreign_keys = OFF;
+             PRAGMA journal_size_limit = {FILE_KEPT};"
         ))
         .map_err(say)?;
     Ok(connection)
@@ -84,40 +85,33 @@ pub(super) fn meta(connection: &Connection, name: &str) -> rusqlite::Result<i64>
     Ok(value.query_row([name], |r| r.get(0)).optional()?.unwrap_or(0))
 }
 
-/// Copies what was written from SQLite's log into the file, beside the writer; a long log is cut. `release` ends the
-/// read transactions that are only kept for further pages.
-pub(super) fn checkpoints(path: &Path, stop: &AtomicBool, dirty: &AtomicBool, release: &dyn Fn()) {
+/// Copies what was written from SQLite's log into the file, beside the writer, and says when the log shall begin anew.
+/// `release` ends the read transactions that are only kept for further pages.
+pub(super) fn checkpoints(path: &Path, stop: &AtomicBool, log: &Log, release: &dyn Fn()) {
     let Ok(connection) = connect(path) else { return };
-    if connection.busy_timeout(CUT_WAIT).is_err() {
-        return;
-    }
-    let wal = path.with_extension("db-wal");
-    let (mut cut_at, mut looks) = (WAL_MAX, 0_u32);
     while !stop.load(Ordering::Relaxed) {
         std::thread::park_timeout(CHECKPOINT_EVERY);
-        if !dirty.swap(false, Ordering::Relaxed) {
+        if !log.dirty.swap(false, Ordering::Relaxed) {
             continue;
         }
-        let len = || std::fs::metadata(&wal).map_or(0, |m| m.len());
-        // A checkpoint that finds readers in its way is tried again with the next one.
-        checkpoint(&connection, "PASSIVE");
-        let long = len();
-        looks = looks.saturating_add(1);
-        if long <= WAL_MAX || (long <= cut_at && looks < CUT_AGAIN) {
-            continue;
-        }
-        if long > WAL_CROWDED {
+        let pages = checkpoint(&connection);
+        log.long.store(pages > LOG_MAX, Ordering::Relaxed);
+        if pages > LOG_CROWDED {
             release();
         }
-        // Cutting stops the writer for as long as a reader of an older moment is waited for: seldom, and shortly.
-        looks = 0;
-        let cut = checkpoint(&connection, "TRUNCATE");
-        cut_at = if cut { WAL_MAX } else { long.saturating_add(WAL_MAX / 2) };
     }
 }
 
-/// Whether nothing was in its way.
-fn checkpoint(connection: &Connection, mode: &str) -> bool {
-    let busy = connection.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |r| r.get::<_, i64>(0));
-    busy == Ok(0)
+/// What the writer and the checkpoint thread tell one another of SQLite's log.
+#[derive(Default)]
+pub(super) struct Log {
+    /// Something was written.
+    pub(super) dirty: AtomicBool,
+    /// The log is so long that it shall begin anew.
+    pub(super) long: AtomicBool,
+}
+
+/// Copies as much of the log into the file as readers allow, without waiting for anybody; how many pages the log has.
+pub(super) fn checkpoint(connection: &Connection) -> i64 {
+    connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |r| r.get(1)).unwrap_or(0)
 }

@@ -1,7 +1,7 @@
 //! The one thread that writes.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;
 
 use base::host::Clock;
@@ -9,7 +9,7 @@ use bytes::Bytes;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
 use tokio::sync::oneshot;
 
-use super::schema::meta;
+use super::schema::{self, Log, meta};
 use crate::backend::{
     Committed, Op, Pre, ReadError, RequestId, Revision, Row, RowKey, Settled, Table, Txn, TxnError,
 };
@@ -18,6 +18,8 @@ use crate::memory::holds;
 
 /// Transactions that share one disk sync.
 const BATCH_MAX: usize = 64;
+/// Batches in a row after which SQLite's log is looked after before it is left to the next look at its length.
+const SHORTEN_TRIES: u32 = 8;
 /// Log entries that one trim removes at a time.
 const TRIM_CHUNK: i64 = 5000;
 
@@ -32,8 +34,11 @@ pub(super) struct Writer {
     connection: Connection,
     clock: Arc<dyn Clock>,
     bells: Arc<Bells>,
-    dirty: Arc<AtomicBool>,
+    sqlite: Arc<Log>,
     last_us: i64,
+    /// Pages of SQLite's log when it was last too long, and how many batches ago that was first so.
+    pages: i64,
+    shortened: u32,
 }
 
 /// An answer that waits for the commit.
@@ -57,10 +62,10 @@ impl Writer {
         connection: Connection,
         clock: Arc<dyn Clock>,
         bells: Arc<Bells>,
-        dirty: Arc<AtomicBool>,
+        sqlite: Arc<Log>,
     ) -> Result<Self, String> {
         let last_us = meta(&connection, "last_us").map_err(|e| e.to_string())?;
-        Ok(Self { connection, clock, bells, dirty, last_us })
+        Ok(Self { connection, clock, bells, sqlite, last_us, pages: 0, shortened: 0 })
     }
 
     pub(super) fn run(mut self, requests: &Receiver<Request>) {
@@ -73,6 +78,7 @@ impl Writer {
                 }
             }
             self.commit(batch);
+            self.shorten();
         }
     }
 
@@ -102,10 +108,25 @@ impl Writer {
             pending.into_iter().for_each(|done| done.refuse(&error));
             return;
         }
-        self.dirty.store(true, Ordering::Relaxed);
+        self.sqlite.dirty.store(true, Ordering::Relaxed);
         for done in pending {
             done.answer(&self.bells);
         }
+    }
+
+    /// Has SQLite's log begin anew when it is long: once all of it is in the file and no reader needs it, the next
+    /// write does that. Only between two writes is there such a moment, and waiting for readers would stop the writer.
+    fn shorten(&mut self) {
+        if !self.sqlite.long.load(Ordering::Relaxed) {
+            return;
+        }
+        let pages = schema::checkpoint(&self.connection);
+        self.shortened += 1;
+        if pages < self.pages || self.shortened == SHORTEN_TRIES {
+            self.sqlite.long.store(false, Ordering::Relaxed);
+            self.shortened = 0;
+        }
+        self.pages = pages;
     }
 
     fn finish(&self) -> rusqlite::Result<()> {
