@@ -154,6 +154,9 @@ pub struct Engine {
     /// When the end of a container was first seen.
     ended: BTreeMap<String, i64>,
     desired: Desired,
+    /// Annotations that are shown once no container but the steps has yet to become ready; then, whether it is so.
+    when_ready: BTreeMap<String, String>,
+    ready: bool,
     /// Grace of the stop that was asked for.
     stopping: Option<u64>,
     /// The lease has run out.
@@ -185,6 +188,8 @@ impl Engine {
                 annotations: order.pod.metadata.annotations.clone().unwrap_or_default(),
                 ..Desired::default()
             },
+            when_ready: order.when_ready.clone(),
+            ready: false,
             stopping: None,
             starved: false,
             overdue: false,
@@ -202,7 +207,7 @@ impl Engine {
         match event {
             Event::Prepared(prepared) => self.prepared(prepared, &mut effects),
             Event::Gate(answer) => self.gate(answer, now, &mut effects),
-            Event::Seen(seen) => self.see(*seen, now),
+            Event::Seen(seen) => self.see(*seen, now, &mut effects),
             Event::Delivered(container) => {
                 self.delivered.insert(container);
             }
@@ -285,7 +290,7 @@ impl Engine {
         }
     }
 
-    fn see(&mut self, seen: Seen, now: i64) {
+    fn see(&mut self, seen: Seen, now: i64, effects: &mut Vec<Effect>) {
         if seen.change < self.seen.change {
             return;
         }
@@ -302,13 +307,32 @@ impl Engine {
             self.timings.entry("done".into()).or_insert(now);
         }
         self.untold_since.get_or_insert(now);
+        if !self.ready && self.phase == Phase::Running && is_ready(&self.seen.status) {
+            let before = self.annotations();
+            self.ready = true;
+            self.show(&before, effects);
+        }
+    }
+
+    /// The annotations that the containers are to see.
+    fn annotations(&self) -> BTreeMap<String, String> {
+        let mut shown = self.desired.annotations.clone();
+        if self.ready {
+            shown.extend(self.when_ready.clone());
+        }
+        shown
+    }
+
+    fn show(&self, before: &BTreeMap<String, String>, effects: &mut Vec<Effect>) {
+        let shown = self.annotations();
+        if shown != *before {
+            effects.push(Effect::Annotate(shown));
+        }
     }
 
     /// What the cell wants, after a report or a watch.
     fn want(&mut self, desired: Desired, effects: &mut Vec<Effect>) {
-        if desired.annotations != self.desired.annotations {
-            effects.push(Effect::Annotate(desired.annotations.clone()));
-        }
+        let before = self.annotations();
         let grace_ms = match &desired.stop {
             Some(stop) => Some(stop.grace_ms),
             None => desired.stop_sidecars.then_some(SIDECAR_GRACE_MS),
@@ -317,6 +341,7 @@ impl Engine {
             self.stop(grace_ms, effects);
         }
         self.desired = desired;
+        self.show(&before, effects);
     }
 
     /// Once, and again only to be quicker.
@@ -428,6 +453,13 @@ fn statuses(status: &PodStatus) -> impl Iterator<Item = &ContainerStatus> {
 
 fn is_ended(status: &ContainerStatus) -> bool {
     status.state.as_ref().is_some_and(|s| s.terminated.is_some())
+}
+
+/// The Pod runs, and its containers that are no steps are ready or have ended.
+fn is_ready(status: &PodStatus) -> bool {
+    let others = status.container_statuses.iter().flatten().filter(|c| !c.name.starts_with("step-"));
+    let ready = |c: &ContainerStatus| c.ready && c.state.as_ref().is_some_and(|s| s.running.is_some());
+    status.phase.as_deref() == Some("Running") && others.into_iter().all(|c| ready(c) || is_ended(c))
 }
 
 fn in_trouble(status: &PodStatus) -> bool {

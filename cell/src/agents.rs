@@ -26,6 +26,7 @@ use serde_json::Value;
 use store::cell::CellError;
 use store::cell::session::{Claim, Gate, Observation, Session};
 use store::records::attempt::{Attempt, Phase};
+use tekton::engine::taskrun::{READY, sidecars_ready};
 
 use crate::logs::{LogError, LogId};
 use crate::lower::{self, Lowered};
@@ -165,9 +166,11 @@ async fn report(
 ) -> Result<Json<Desired>, Refusal> {
     authenticate(&cell, &headers, &report.speaker.machine)?;
     let Speaker { machine, nonce } = &report.speaker;
+    let status = document(&report.status)?;
     let seen = Observation {
         seq: report.seq,
-        status: document(&report.status)?,
+        annotations: announced(&status),
+        status,
         last: report.last,
         timings: report.timings,
     };
@@ -258,6 +261,13 @@ async fn append(
             Err(Refusal::Store(CellError::Full))
         }
     }
+}
+
+/// What a Pod with this status tells its first step, which its agent has told it already.
+fn announced(status: &Value) -> BTreeMap<String, String> {
+    let begun = status["phase"].as_str().is_some_and(|phase| phase != "Pending");
+    let told = (begun && sidecars_ready(status)).then(|| (READY.0.to_owned(), READY.1.to_owned()));
+    told.into_iter().collect()
 }
 
 /// The logs of containers that have ended get no more bytes.

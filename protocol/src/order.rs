@@ -23,6 +23,10 @@ pub struct Order {
     /// directories and those below /workspace, as absolute container paths.
     #[serde(default)]
     pub working_dirs: Vec<String>,
+    /// Annotations that downward volumes show from when the Pod runs and each of its containers that is no step is
+    /// ready or has ended. The cell comes to the same, two commits later; nobody need wait for them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub when_ready: BTreeMap<String, String>,
     /// Names of the init containers whose work the agent does itself; shown as completed in the status.
     #[serde(default)]
     pub done_by_agent: Vec<String>,

@@ -17,6 +17,7 @@ fn order() -> Order {
         volumes: BTreeMap::new(),
         secret_env: BTreeMap::new(),
         working_dirs: Vec::new(),
+        when_ready: BTreeMap::new(),
         done_by_agent: Vec::new(),
         registry_auth: BTreeMap::new(),
         deadline_us: 60_000_000,
@@ -242,6 +243,41 @@ fn annotations_are_shown_when_they_change_and_sidecars_stop_after_the_steps() {
     assert_eq!(telling(&driver.apply(Event::Watched(ready.clone()))), ["annotate", "watch"]);
     let over = Desired { stop_sidecars: true, ..ready };
     assert_eq!(telling(&driver.apply(Event::Watched(over))), ["stop 30000", "watch"]);
+}
+
+#[test]
+fn who_waits_for_the_sidecars_need_not_wait_for_the_cell() {
+    let mut order = order();
+    order.when_ready = BTreeMap::from([("ready".into(), "yes".into())]);
+    let mut driver = Driver { engine: Engine::new(&order, 7).0, change: 0, now: 0 };
+    driver.apply(Event::Prepared(Prepared::Ready));
+    assert!(!telling(&driver.see("Running", "rw")).contains(&"annotate".to_owned()), "the gate is not open");
+    driver.apply(Event::Gate(StartAnswer::Go));
+    assert!(telling(&driver.see("Running", "rr")).contains(&"annotate".to_owned()));
+    let shown = |effects: &[Effect]| {
+        effects.iter().find_map(|e| if let Effect::Annotate(all) = e { Some(all.clone()) } else { None })
+    };
+    let same = driver.engine.desired.clone();
+    assert_eq!(shown(&driver.apply(Event::Watched(same.clone()))), None);
+    // What the cell says of other annotations takes nothing back.
+    let other = Desired { annotations: BTreeMap::from([("a".into(), "2".into())]), ..same };
+    let both = BTreeMap::from([("a".into(), "2".into()), ("ready".into(), "yes".into())]);
+    assert_eq!(shown(&driver.apply(Event::Watched(other))), Some(both));
+}
+
+#[test]
+fn a_container_that_is_no_step_must_be_ready_first() {
+    let status = |ready: bool, state: Value| -> PodStatus {
+        let all = json!([
+            {"name": "step-a", "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": {"running": {}}},
+            {"name": "sidecar-b", "image": "", "imageID": "", "ready": ready, "restartCount": 0, "state": state},
+        ]);
+        serde_json::from_value(json!({"phase": "Running", "containerStatuses": all})).unwrap()
+    };
+    assert!(!is_ready(&status(false, json!({"running": {}}))));
+    assert!(!is_ready(&status(false, json!({"waiting": {}}))));
+    assert!(is_ready(&status(true, json!({"running": {}}))));
+    assert!(is_ready(&status(false, json!({"terminated": {"exitCode": 0}}))));
 }
 
 #[test]

@@ -94,6 +94,7 @@ fn order() -> Order {
         volumes: BTreeMap::new(),
         secret_env: BTreeMap::new(),
         working_dirs: Vec::new(),
+        when_ready: BTreeMap::new(),
         done_by_agent: Vec::new(),
         registry_auth: BTreeMap::new(),
         deadline_us: i64::MAX / 2,

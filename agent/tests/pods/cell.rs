@@ -167,6 +167,7 @@ pub fn order(spec: Value, volumes: BTreeMap<String, Volume>) -> Order {
         volumes,
         secret_env: BTreeMap::new(),
         working_dirs: Vec::new(),
+        when_ready: BTreeMap::new(),
         done_by_agent: Vec::new(),
         registry_auth: BTreeMap::new(),
         deadline_us: i64::MAX / 2,

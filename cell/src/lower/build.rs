@@ -6,6 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use protocol::order::{Network, Order, RegistryAuth};
 use serde_json::{Map, Value, json};
+use tekton::engine::taskrun::READY;
 
 use super::{ConfigError, Contents, containers, env, fields, list, scripts, volumes};
 
@@ -51,6 +52,7 @@ pub(super) fn order(pod: &Value, contents: &Contents) -> Result<Order, ConfigErr
         volumes,
         secret_env,
         working_dirs: working_dirs(pod),
+        when_ready: BTreeMap::from([(READY.0.to_owned(), READY.1.to_owned())]),
         done_by_agent: done_by_agent.filter(|n| DONE_BY_AGENT.contains(n)).map(String::from).collect(),
         registry_auth: registry_auth(contents)?,
         deadline_us: 0,

@@ -67,6 +67,8 @@ pub struct Observation {
     pub seq: u64,
     /// The Pod's status.
     pub status: Value,
+    /// Annotations that the Pod gets with it.
+    pub annotations: BTreeMap<String, String>,
     /// Nothing will follow.
     pub last: bool,
     /// Instants, µs since 1970.
@@ -297,7 +299,12 @@ impl CellStore {
                 ended.value["status"] = seen.status;
                 ops.push(remove(&ended));
             } else {
-                ops.extend(status_op(pod, seen.status));
+                let mut new = pod.value.clone();
+                new["status"] = seen.status;
+                for (key, value) in seen.annotations {
+                    meta::set_annotation(&mut new, &key, value);
+                }
+                ops.extend((pod.value != new).then(|| replace(pod, &new)));
             }
         }
         ops.push(self.due_of(session, attempt));

@@ -20,7 +20,7 @@ const LOG_MAX: i64 = (64 << 20) / PAGE;
 /// Beyond this nobody keeps an older moment any more: a list begins again.
 const LOG_CROWDED: i64 = 4 * LOG_MAX;
 /// Bytes of the log's file that are kept when it begins anew.
-const FILE_KEPT: i64 = LOG_MAX * PAGE / 2;
+const FILE_KEPT: i64 = LOG_MAX * PAGE;
 
 /// Opens the file, makes or checks its tables.
 ///

@@ -210,7 +210,8 @@ fn metadata(inputs: &Inputs, ready: bool) -> Value {
     annotations.retain(|key, _| !key.starts_with("chains.tekton.dev"));
     annotations.insert("pipeline.tekton.dev/release".into(), inputs.installation.release.clone());
     if ready {
-        annotations.insert("tekton.dev/ready".into(), "READY".into());
+        let (key, value) = super::taskrun::READY;
+        annotations.insert(key.into(), value.into());
     }
     let mut labels = strings(run, "labels");
     labels.insert("tekton.dev/taskRun".into(), name(run).into());

@@ -30,6 +30,17 @@ use crate::engine::time::{duration, parse, rfc3339};
 
 const DEFAULT_TIMEOUT_US: i64 = 3_600_000_000;
 
+/// The annotation of a Pod that its first step waits for.
+pub const READY: (&str, &str) = ("tekton.dev/ready", "READY");
+
+/// No sidecar of a Pod with this status has yet to become ready.
+pub fn sidecars_ready(status: &Value) -> bool {
+    list(status, "containerStatuses").iter().filter(|c| !text(c, "name").starts_with("step-")).all(|c| {
+        let runs = c["ready"] == true && !c["state"]["running"].is_null();
+        runs || !c["state"]["terminated"].is_null()
+    })
+}
+
 /// Decides what to write for the TaskRun in `seen`.
 pub fn decide(seen: &Observed, config: &TenantConfig, installation: &Installation, now_us: i64) -> Outcome {
     let mut pass = Pass {
@@ -282,21 +293,15 @@ impl Pass<'_> {
     /// The first step waits for the annotation that says that all sidecars are ready.
     fn announce_sidecars(&mut self, pod: &Value) {
         let annotations = &pod["metadata"]["annotations"];
-        if text(annotations, "tekton.dev/ready") == "READY" || text(&pod["status"], "phase") != "Running" {
+        let (key, value) = READY;
+        if text(annotations, key) == value || text(&pod["status"], "phase") != "Running" {
             return;
         }
-        let ready = list(&pod["status"], "containerStatuses")
-            .iter()
-            .filter(|c| !text(c, "name").starts_with("step-"))
-            .all(|c| {
-                let runs = c["ready"] == true && !c["state"]["running"].is_null();
-                runs || !c["state"]["terminated"].is_null()
-            });
-        if ready {
+        if sidecars_ready(&pod["status"]) {
             self.decision.patches.push(ChildPatch {
                 key: Key::new("Pod", namespace(pod), name(pod)),
                 kind: PatchKind::Json,
-                body: json!([{"op": "replace", "path": "/metadata/annotations/tekton.dev~1ready", "value": "READY"}]),
+                body: json!([{"op": "replace", "path": "/metadata/annotations/tekton.dev~1ready", "value": value}]),
             });
         }
     }

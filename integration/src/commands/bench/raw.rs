@@ -24,7 +24,8 @@ use crate::commands::Clock;
 
 /// Image of the measured steps.
 const IMAGE: &str = "docker.io/library/busybox";
-const ROUNDS: usize = 10;
+/// Rounds of one measurement; their median counts.
+const ROUNDS: usize = 3;
 
 /// The specifications of the step containers of a TaskRun of `count` steps, as they run on `bench`.
 pub async fn specifications(bench: &Bench, count: usize) -> Result<Vec<Value>> {
