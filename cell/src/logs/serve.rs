@@ -38,6 +38,8 @@ pub(crate) async fn logs(
     Query(wanted): Query<Wanted>,
 ) -> Response {
     let log = LogId { tenant, namespace, pod, container };
+    // Asked before the log is read: what ends in between has left its log behind.
+    let begins = wanted.follow && cell.is_live(&log).await;
     match cell.sink.read(&log, wanted.offset, 0).await {
         Ok(Some(chunk)) => {
             let ended = if chunk.ended { "true" } else { "false" };
@@ -45,7 +47,7 @@ pub(crate) async fn logs(
             ([("x-cella-log-ended", ended), ("content-type", "text/plain")], body).into_response()
         }
         // It may begin yet.
-        Ok(None) if wanted.follow && cell.is_live(&log).await => {
+        Ok(None) if begins => {
             ([("x-cella-log-ended", "false"), ("content-type", "text/plain")], body(cell, log, wanted))
                 .into_response()
         }
@@ -58,7 +60,7 @@ impl Inner {
     /// The Pod of this log still has its machine.
     async fn is_live(&self, log: &LogId) -> bool {
         // The machine's name follows from the Pod's uid; when the store doesn't answer, waiting does no harm.
-        self.store.machine(&machine_id(&log.pod)).await.is_ok_and(|machine| machine.is_some())
+        !matches!(self.store.machine(&machine_id(&log.pod)).await, Ok(None))
     }
 }
 
@@ -79,6 +81,7 @@ fn body(cell: Arc<Inner>, log: LogId, wanted: Wanted) -> Body {
         if over {
             return Ok(None);
         }
+        let mut last_look = false;
         loop {
             let signal = cell.sink.signal(&log);
             let mut changed = std::pin::pin!(signal.notified());
@@ -91,7 +94,12 @@ fn body(cell: Arc<Inner>, log: LogId, wanted: Wanted) -> Body {
                     return Ok::<Option<(Bytes, _)>, std::io::Error>(Some((chunk.bytes, state)));
                 }
                 Some(chunk) if chunk.ended || !wanted.follow => return Ok(None),
-                None if !wanted.follow || !cell.is_live(&log).await => return Ok(None),
+                None if !wanted.follow || last_look => return Ok(None),
+                // It may have begun and ended since it was looked for.
+                None if !cell.is_live(&log).await => {
+                    last_look = true;
+                    continue;
+                }
                 Some(_) | None => {}
             }
             let again = if cell.replicas.any() { LOOK_AGAIN_SHARED } else { LOOK_AGAIN };
