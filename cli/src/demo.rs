@@ -25,8 +25,6 @@ pub struct Act {
     pub access: Access,
     /// Regions the runs are pinned to; `None`: anywhere.
     pub regions: Option<String>,
-    /// Path of the tenant's kubeconfig, for the commands that are suggested.
-    pub kubeconfig: PathBuf,
 }
 
 /// Prints whole lines from several tasks.

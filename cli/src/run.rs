@@ -203,13 +203,10 @@ async fn play(
     let screen = Screen::new(host, began);
     screen.line(&format!("gateway at https://{}, cells in us-central1 and europe-west1", running.address));
     let mut acts =
-        running.tenants.iter().zip([Some("europe-west1"), None]).map(|((tenant, access, path), regions)| {
-            Act {
-                tenant: tenant.clone(),
-                access: access.clone(),
-                regions: regions.map(str::to_owned),
-                kubeconfig: path.clone(),
-            }
+        running.tenants.iter().zip([Some("europe-west1"), None]).map(|((tenant, access, _), regions)| Act {
+            tenant: tenant.clone(),
+            access: access.clone(),
+            regions: regions.map(str::to_owned),
         });
     let (first, second) = (acts.next().context("a tenant")?, acts.next().context("two tenants")?);
     let both = futures_util::future::join(

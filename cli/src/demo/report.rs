@@ -1,5 +1,8 @@
 //! What the demo says of a run: where it was placed and why, its timings, its results, or why it failed.
 
+use std::collections::VecDeque;
+use std::io::Write;
+
 use anyhow::Result;
 use http::Method;
 use serde_json::Value;
@@ -99,14 +102,24 @@ async fn failure(act: &Act, client: &Client, taskrun: &Value, screen: &Screen) -
     ));
     if let Some(pod) = pod.as_str() {
         let path = format!("/api/v1/namespaces/{namespace}/pods/{pod}/log");
-        let mut lines = client.lines(&format!("{path}?container={container}&tailLines={LAST_LINES}")).await?;
-        while let Some(line) = lines.next().await? {
-            screen.line(&format!("[{tenant}] {name}:   | {}", String::from_utf8_lossy(&line)));
+        // Kept in a file: the installation that has it ends with the demo.
+        let prefix = format!("cella-{pod}-{container}-");
+        let mut file = tempfile::Builder::new().prefix(&prefix).suffix(".log").tempfile()?;
+        let mut last = VecDeque::new();
+        let mut lines = client.lines(&format!("{path}?container={container}")).await?;
+        while let Some(mut line) = lines.next().await? {
+            line.push(b'\n');
+            file.write_all(&line)?;
+            last.push_back(line);
+            if last.len() > LAST_LINES {
+                last.pop_front();
+            }
         }
-        screen.line(&format!(
-            "[{tenant}] {name}: the whole log: kubectl --kubeconfig {} -n {namespace} logs {pod} -c {container}",
-            act.kubeconfig.display(),
-        ));
+        for line in last {
+            screen.line(&format!("[{tenant}] {name}:   | {}", String::from_utf8_lossy(&line).trim_end()));
+        }
+        let (_, kept) = file.keep()?;
+        screen.line(&format!("[{tenant}] {name}: the whole log: less {}", kept.display()));
     }
     Ok(())
 }

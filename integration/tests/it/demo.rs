@@ -31,10 +31,15 @@ fn a_failing_run_says_what_failed_and_where_the_log_is() {
     let before = leaks::Traces::now();
     let (good, text) = demo(&["docs/examples/failing.yaml"]);
     assert!(!good, "{text}");
-    for part in
-        ["step \"compile\" exited with code 3", "main.c:7: error: expected ';'", "kubectl --kubeconfig"]
-    {
+    for part in ["step \"compile\" exited with code 3", "main.c:7: error: expected ';'"] {
         assert!(text.contains(part), "{part:?} is not in:\n{text}");
+    }
+    let kept: Vec<&str> =
+        text.lines().filter_map(|line| line.split_once("the whole log: less ")).map(|l| l.1).collect();
+    assert_eq!(kept.len(), 2, "{text}");
+    for path in kept {
+        assert!(std::fs::read_to_string(path).unwrap().contains("main.c:7: error: expected ';'"));
+        std::fs::remove_file(path).unwrap();
     }
     assert_eq!(leaks::left_since(&before), Vec::<String>::new());
 }
