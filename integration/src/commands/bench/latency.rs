@@ -14,8 +14,6 @@ use crate::server::Options;
 const WARM: usize = 3;
 const ROUNDS: usize = 40;
 const FEW: usize = 10;
-/// What a run leaves behind has been cleared away after this time.
-const CLEARED: std::time::Duration = std::time::Duration::from_millis(500);
 
 /// By how much every commit is made longer in the second part of `start`.
 const LONGER_MS: f64 = 100.0;
@@ -134,8 +132,7 @@ async fn first_byte(bench: &Bench, name: &str) -> Result<i64> {
 /// A TaskRun of 20 steps, and beside it the same containers raw.
 pub async fn steps(options: &Options) -> Result<String> {
     let bench = Bench::new(options).await?;
-    let containers = raw::specifications(&bench, 20).await?;
-    let (mut done, mut alone) = (Vec::new(), Vec::new());
+    let mut done = Vec::new();
     for round in 0..WARM + FEW {
         let name = format!("steps-{round}");
         let began = bench.now_us();
@@ -143,13 +140,11 @@ pub async fn steps(options: &Options) -> Result<String> {
         bench.done("taskruns", &name).await?;
         if round >= WARM {
             done.push((bench.now_us() - began) as f64 / 1000.0);
-            // By turns: a machine's speed changes within seconds.
-            bench.host.clock.sleep(CLEARED).await;
-            alone.push(raw::measured(&options.images, &containers)?);
         }
     }
+    let containers = raw::specifications(&bench, 20).await?;
     drop(bench);
-    let (done, raw) = (quantile(&mut done, 0.5), quantile(&mut alone, 0.5));
+    let (done, raw) = (quantile(&mut done, 0.5), raw::measured(&options.images, &containers)?);
     Ok(format!("done_p50_ms={done:.1} ratio={:.2} raw_p50_ms={raw:.1}", done / raw))
 }
 

@@ -24,8 +24,7 @@ use crate::commands::Clock;
 
 /// Image of the measured steps.
 const IMAGE: &str = "docker.io/library/busybox";
-/// Rounds of one measurement; their median counts.
-const ROUNDS: usize = 3;
+const ROUNDS: usize = 10;
 
 /// The specifications of the step containers of a TaskRun of `count` steps, as they run on `bench`.
 pub async fn specifications(bench: &Bench, count: usize) -> Result<Vec<Value>> {
