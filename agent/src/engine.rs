@@ -455,11 +455,12 @@ fn is_ended(status: &ContainerStatus) -> bool {
     status.state.as_ref().is_some_and(|s| s.terminated.is_some())
 }
 
-/// The Pod runs, and its containers that are no steps are ready or have ended.
+/// The Pod runs, and its containers that are no steps are ready or have ended: the reference's rule, which the cell
+/// has as well, for the Pod that clients see.
 fn is_ready(status: &PodStatus) -> bool {
-    let others = status.container_statuses.iter().flatten().filter(|c| !c.name.starts_with("step-"));
+    let mut others = status.container_statuses.iter().flatten().filter(|c| !c.name.starts_with("step-"));
     let ready = |c: &ContainerStatus| c.ready && c.state.as_ref().is_some_and(|s| s.running.is_some());
-    status.phase.as_deref() == Some("Running") && others.into_iter().all(|c| ready(c) || is_ended(c))
+    status.phase.as_deref() == Some("Running") && others.all(|c| ready(c) || is_ended(c))
 }
 
 fn in_trouble(status: &PodStatus) -> bool {
