@@ -1,7 +1,7 @@
 //! What the supervisor says, taken into the pod's state.
 
 use std::fs;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -73,6 +73,11 @@ impl Inner {
             Event::Started { id, at_us } => self.started(&id, at_us),
             Event::Failed { id, text, fault } => self.failed(&id, text, fault),
             Event::Exited { id, code, signal: _, oom, at_us } => {
+                // Whatever waits to be started ends by being killed only.
+                self.change(|pod| {
+                    let waited = pod.created.get(&id) == Some(&Creation::Created);
+                    pod.broken |= waited && !pod.prepared;
+                });
                 let Some(name) = self.pod().names.get(&id).cloned() else { return };
                 let (inner, exit) = (self.clone(), Exit { code, oom, at_us });
                 self.host.spawn("exit", async move { inner.exited(name, exit).await });
@@ -134,6 +139,7 @@ impl Inner {
                 member.state = State::Terminated(end);
             }
         });
+        self.speak_for(name);
     }
 
     async fn exited(self: Arc<Self>, name: String, exit: Exit) {
@@ -165,8 +171,37 @@ impl Inner {
             member.state = State::Terminated(end);
             None
         });
-        if let Some(restarts) = restart {
-            self.restart(&name, restarts).await;
+        match restart {
+            Some(restarts) => self.restart(&name, restarts).await,
+            None if exit.code != 0 => self.speak_for(&name),
+            None => {}
+        }
+    }
+
+    /// A step whose entrypoint was killed, or never ran, has not said that it has ended: whoever waits for that is told
+    /// in its place. In the reference the steps after it wait until the run times out, unless it was killed for want
+    /// of memory (tektoncd/pipeline#10371).
+    fn speak_for(&self, name: &str) {
+        let place = {
+            let pod = self.pod();
+            let link = pod.link.clone();
+            container(&pod, name).and_then(|container| {
+                let (folder, file) = flag(container.args.as_deref()?, "-post_file")?.rsplit_once('/')?;
+                let mount = container.volume_mounts.iter().flatten().find(|m| m.mount_path == folder)?;
+                let folder = link?.reach(&pod.volumes.get(&mount.name)?.path);
+                Some((folder.join(file), folder.join(format!("{file}.err"))))
+            })
+        };
+        let Some((done, failed)) = place else { return };
+        if fs::symlink_metadata(done).is_ok() {
+            return;
+        }
+        // The folder is the step's to write: nothing is followed that it has left there.
+        match fs::File::create_new(failed) {
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+                tracing::warn!(container = name, %error, "its end cannot be told to the steps after it");
+            }
+            Ok(_) | Err(_) => {}
         }
     }
 
@@ -195,9 +230,7 @@ impl Inner {
         let container = container(&self.pod(), name).unwrap_or_default();
         let fallback = container.termination_message_policy.as_deref() == Some("FallbackToLogsOnError");
         let args = container.args.unwrap_or_default();
-        let own = args.split(|word| word == "--").next().unwrap_or_default();
-        let said =
-            own.windows(2).find(|flag| flag[0] == "-message_max").and_then(|flag| flag[1].parse().ok());
+        let said = flag(&args, "-message_max").and_then(|max| max.parse().ok());
         let max = said.unwrap_or(MESSAGE_MAX).min(RESULTS_MAX);
         let message = tail(&prepare::termination(&self.settings, name), max).unwrap_or_default();
         if message.is_empty() && fallback && code != 0 {
@@ -205,6 +238,12 @@ impl Inner {
         }
         message
     }
+}
+
+/// A flag of the entrypoint's own among its arguments: the step's begin behind `--`.
+fn flag<'a>(arguments: &'a [String], name: &str) -> Option<&'a str> {
+    let own = arguments.split(|word| word == "--").next()?;
+    own.windows(2).find(|flag| flag[0] == name).map(|flag| flag[1].as_str())
 }
 
 /// The Pod's container of this name.

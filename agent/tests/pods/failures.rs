@@ -64,6 +64,39 @@ async fn programs_that_cannot_run_say_why() {
     }
 }
 
+/// Nobody is left to say that the step is over, and the next one waits for just that.
+#[tokio::test]
+async fn a_step_that_could_not_say_how_it_ended_is_spoken_for() {
+    let run = |name: &str| json!({"name": name, "mountPath": "/tekton/run/0"});
+    let volumes = || BTreeMap::from([("run".to_owned(), Volume::Empty { memory: false, limit: None })]);
+    let first = |script: &str| {
+        json!({
+            "name": "step-a", "command": ["sh", "-c", script, "sh"], "volumeMounts": [run("run")],
+            "args": ["-post_file", "/tekton/run/0/out", "--", "-post_file", "/elsewhere/out"],
+        })
+    };
+    let mut second = sh("step-b", "until ls /tekton/run/0 | grep out; do sleep 0.01; done");
+    second["volumeMounts"] = json!([run("run")]);
+    let outside = crate::host::shared().dir.join("outside");
+    for (test, script, seen) in [
+        ("killed", "kill -9 -1; exit 9".to_owned(), "out.err\n"),
+        ("told", "touch /tekton/run/0/out; exit 1".to_owned(), "out\n"),
+        // What the step has left there leads nowhere.
+        ("link", format!("ln -s {} /tekton/run/0/out.err; exit 1", outside.display()), "out.err\n"),
+    ] {
+        let containers = json!({"containers": [first(&script), second]});
+        let (cell, _) = pod(test, order(containers, volumes())).await;
+        assert_eq!(cell.text("step-b"), seen, "{test}");
+        assert!(!outside.exists());
+    }
+    let missing = json!({
+        "name": "step-a", "command": ["/no/such"], "args": ["-post_file", "/tekton/run/0/out"],
+        "volumeMounts": [run("run")],
+    });
+    let (cell, _) = pod("missing-first", order(json!({"containers": [missing, second]}), volumes())).await;
+    assert_eq!(cell.text("step-b"), "out.err\n");
+}
+
 #[tokio::test]
 async fn memory_limits_hold_and_are_told() {
     let mut hungry = sh("step-a", "head -c 200m /dev/zero | tail");

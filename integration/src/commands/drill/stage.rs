@@ -178,9 +178,23 @@ impl Stage {
                 return Ok(runs);
             }
             if self.host.clock.mono().since(began) > time {
-                bail!("{} runs have not ended, for example {:?}", going.len(), going.first());
+                let (count, first) = (going.len(), going[0]);
+                let kind = path.rsplit('/').next();
+                bail!(
+                    "{count} runs have not ended; {first} is one of them:\n{}",
+                    self.why(first, kind).await
+                );
             }
             self.host.clock.sleep(PAUSE * 5).await;
+        }
+    }
+
+    /// The story of a run, in words and as it is stored.
+    async fn why(&self, name: &str, kind: Option<&str>) -> String {
+        let story = cli::why::story(self.server.access("acme"), &self.host, "default", name, kind).await;
+        match story.and_then(|story| Ok(format!("{}\n{story:#}", cli::why::tell(&story)?))) {
+            Ok(told) => told,
+            Err(error) => format!("its story cannot be had: {error:#}"),
         }
     }
 
