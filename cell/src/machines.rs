@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use base::host::{Mono, race};
+use base::host::{Either, Mono, race};
 use store::cell::machines::{Loss, MachineSeen};
 use store::cell::volumes::Hold;
 use store::cell::{CellError, sha256_hex};
@@ -69,8 +69,10 @@ pub(crate) fn start(cell: &Arc<Inner>) {
                 }
             };
             let told = race(bell.rung(), cell.machines.wake.notified());
-            let told = race(told, cell.provider.changed());
-            race(told, cell.host.clock.sleep(wait)).await;
+            let told = race(told, cell.host.clock.sleep(wait));
+            if let Either::Right(()) = race(told, cell.provider.changed()).await {
+                cell.sleep.wake();
+            }
         }
     });
 }

@@ -1,6 +1,6 @@
-//! Sleeping: a cell that has had nothing to do for a while says so in its row and leaves the store alone, until a
-//! wake-up comes or its next timer is due. It stays placeable: a gateway wakes it, again and again from the durable
-//! Due rows, until it has taken them.
+//! Sleeping: a cell that has had nothing to do for a while, and has no machine, says so in its row and leaves the
+//! store alone, until a wake-up comes or its next timer is due. It stays placeable: a gateway wakes it, again and again
+//! from the durable Due rows, until it has taken them. A machine that speaks to it wakes it, too.
 //!
 //! ```text
 //! awake --- idle for `sleep_after` ---> asleep(next wake)
@@ -103,7 +103,12 @@ pub(crate) fn start(cell: &Arc<Inner>) {
         loop {
             cell.host.clock.sleep(LOOK_EVERY.min(after)).await;
             match cell.next_work().await {
-                Ok(Some(next_us)) if idle_for(&cell) >= after => nap(&cell, next_us).await,
+                Ok(Some(next_us)) if idle_for(&cell) >= after => {
+                    // A machine without a row is nobody's work, and costs all the same until it is deleted.
+                    if cell.provider.list().await.is_ok_and(|machines| machines.is_empty()) {
+                        nap(&cell, next_us).await;
+                    }
+                }
                 Ok(Some(_)) => {}
                 Ok(None) | Err(_) => cell.sleep.wake(),
             }

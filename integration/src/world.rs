@@ -7,7 +7,7 @@
 //! drawn from the seed, and when nothing can go on it moves the time to the next timer.
 //!
 //! Reading order: this file (executor), [`seat`] (a process's view) with [`net`] (messages), [`remote`] (the store,
-//! from afar), [`cloud`] and [`puppet`] (machines and what runs on them), [`users`] and [`watchers`] (clients),
+//! from afar), [`cloud`] and [`puppet`] (machines and what runs on them), `platform` (processes that sleep), [`users`] and [`watchers`] (clients),
 //! [`weather`] (what goes wrong when), [`play`] (a whole run of the world). The checkers are [`ledger`] (what was
 //! committed, change by change), [`verdict`] (how it all ended), and the watchers. [`plants`] are mistakes made on
 //! purpose, to see that the checkers find them; [`table`] says what must have been met.
@@ -16,6 +16,7 @@ pub mod cloud;
 pub mod ledger;
 pub mod net;
 pub mod plants;
+mod platform;
 pub mod play;
 pub mod puppet;
 pub mod remote;
@@ -36,6 +37,7 @@ use base::host::{BoxFuture, Host};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
+use self::platform::Platform;
 use self::weather::Weather;
 
 /// The world's beginning, µs since 1970: 2030-01-01.
@@ -81,6 +83,7 @@ struct State {
     jobs: BTreeMap<JobId, Job>,
     nodes: Vec<Node>,
     services: BTreeMap<String, Vec<(NodeId, Router)>>,
+    platform: Platform,
     failure: Option<String>,
     hash: DefaultHasher,
     story: Option<Vec<String>>,
@@ -154,6 +157,7 @@ impl World {
             jobs: BTreeMap::new(),
             nodes: Vec::new(),
             services: BTreeMap::new(),
+            platform: Platform::default(),
             failure: None,
             hash: DefaultHasher::new(),
             story: tells.then(Vec::new),

@@ -30,6 +30,23 @@ async fn a_claim_whose_answer_was_lost_is_answered_again_and_a_reboot_burns() {
     rig.until_quiet().await;
 }
 
+/// The agent is told to stop, and its last word is that its containers were killed.
+#[tokio::test]
+async fn what_a_burnt_machine_says_of_its_end_fails_no_run() {
+    let rig = Rig::new();
+    let key = rig.submit(one_step("one")).await;
+    let mut first = rig.agent().await;
+    let order = first.order().await;
+    let other_boot = rig.agent_of(first.spec.clone(), "boot-2");
+    assert!(matches!(other_boot.hello().await, HelloAnswer::Burn { .. }));
+    first.report(&order.attempt, status(&order, "terminated", 137), true).await;
+    let mut second = rig.agent().await;
+    assert_ne!(second.spec.id, first.spec.id);
+    second.run().await;
+    assert_eq!(reason(&rig.until_ended(&key).await), "Succeeded");
+    rig.until_quiet().await;
+}
+
 #[tokio::test]
 async fn the_gate_opens_once_for_its_boot_and_for_nobody_else() {
     let rig = Rig::new();

@@ -153,6 +153,10 @@ impl World {
         };
         let back = self.hop_us();
         let Some((node, life, router)) = service else {
+            if let Some(cold) = self.called(to) {
+                let to = to.to_owned();
+                return self.after(cold, move |world| world.deliver(from, &to, message, answer));
+            }
             return self.after(back, move |_| drop(answer.send(Err(NetError::Refused))));
         };
         if !self.connected(from, node) {

@@ -68,6 +68,8 @@ struct Shape {
     pace: cell::Pace,
     /// Some runs may be run again after a loss.
     reruns: bool,
+    /// A cell that has nothing to do for so long sleeps.
+    sleep_after: Option<Duration>,
 }
 
 impl Shape {
@@ -95,6 +97,7 @@ impl Shape {
                 forgotten: Duration::from_secs([12, 60, 600][below(3)]),
             },
             reruns: below(2) == 0,
+            sleep_after: [None, Some(Duration::from_millis(800)), Some(Duration::from_secs(4))][below(3)],
         }
     }
 }
@@ -129,6 +132,7 @@ pub fn play(seed: u64, plant: Plant, tells: bool) -> Outcome {
     world.heal();
     clouds.iter().for_each(|cloud| cloud.set_sold_out(false));
     drains.iter().for_each(|drain| drain(false));
+    world.bring_all_back();
     replicas.iter().for_each(|replica| world.start(*replica));
     let mut end = End {
         world: &world,
@@ -291,9 +295,10 @@ fn site(sky: &Sky, far: &Far, shape: &Shape, n: usize) -> CellSite {
     let sink = Arc::new(Logs::default());
     let replicas = (0..shape.replicas).map(|replica| {
         let (far, cloud, sink, cells) = (far.clone(), cloud.clone(), sink.clone(), cells.clone());
-        let (room, pace) = (shape.room, shape.pace);
+        let (room, pace, sleep_after) = (shape.room, shape.pace, shape.sleep_after);
         let program: super::Program = Arc::new(move |host: Host, node: NodeId| -> BoxFuture<'static, ()> {
-            let (config, store) = (config(region, room, replica), far.of(node, host.clock.clone()));
+            let config = cell::Config { sleep_after, ..config(region, room, replica) };
+            let store = far.of(node, host.clock.clone());
             let parts = cell::Parts {
                 host: host.clone(),
                 store,
@@ -318,7 +323,9 @@ fn site(sky: &Sky, far: &Far, shape: &Shape, n: usize) -> CellSite {
                 drop(host.net.serve(&at, router).await);
             })
         });
-        sky.world.node(&format!("cell {region}/{replica}"), place, true, program)
+        let node = sky.world.node(&format!("cell {region}/{replica}"), place, true, program);
+        sky.world.may_sleep(region, &replica.to_string(), node, &address(region));
+        node
     });
     let replicas = replicas.collect();
     let drain = Arc::new(move |draining: bool| {
@@ -328,16 +335,21 @@ fn site(sky: &Sky, far: &Far, shape: &Shape, n: usize) -> CellSite {
     CellSite { place, replicas, cloud, drain }
 }
 
+/// Where the replicas of a cell are called.
+fn address(region: &str) -> String {
+    format!("local:{region}")
+}
+
 fn config(region: &str, room: usize, replica: usize) -> cell::Config {
     cell::Config {
         cell: region.to_owned(),
         region: region.to_owned(),
-        address: format!("local:{region}"),
+        address: address(region),
         machines_max: room,
         arch: vec!["amd64".to_owned()],
         machine_key: [9; 32],
         replica: replica.to_string(),
-        agents: format!("local:{region}"),
+        agents: address(region),
         peers: peers(&format!("cell/{region}")),
         data: PathBuf::from("/nonexistent"),
         sleep_after: None,

@@ -43,10 +43,11 @@ impl Far {
         Arc::new(Remote { far: self.clone(), node, clock })
     }
 
-    fn commit(&self, world: &World, txn: Txn) -> Result<Committed, TxnError> {
+    fn commit(&self, world: &Arc<World>, txn: Txn) -> Result<Committed, TxnError> {
         let done = now(self.memory.txn(txn.clone()), Err(TxnError::Unknown));
         if let Ok(done) = &done {
             self.ledger.committed(world, &txn, done);
+            world.presence(&txn);
         }
         done
     }

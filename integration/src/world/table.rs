@@ -8,7 +8,7 @@ pub const MANY_SEEDS: u64 = 20_000;
 pub const ENOUGH: u64 = 100;
 
 /// Everything that must be met.
-pub const ROWS: [&str; 91] = [
+pub const ROWS: [&str; 96] = [
     "answer cut off",
     "answer lost",
     "attempt: claimed > done",
@@ -23,11 +23,13 @@ pub const ROWS: [&str; 91] = [
     "attempt: started > lost",
     "bell for nothing",
     "bell unheard",
+    "cell awake again",
     "cell crashes",
     "cell cut off",
     "cell drained",
     "cell gone",
     "cell paused",
+    "cell sleeps",
     "change watched",
     "clock jumps ahead",
     "clock jumps back",
@@ -73,12 +75,15 @@ pub const ROWS: [&str; 91] = [
     "run: deleted",
     "run: made",
     "run: placed anew",
+    "sleeping cell taken away",
     "stock-out",
     "store away",
     "store away for minutes",
     "store slow",
     "stream broken",
     "stream cut off",
+    "taken cell called",
+    "taken cell's tick",
     "taskrun: Cancelled",
     "taskrun: MachineLost",
     "taskrun: MachineRetriesExhausted",

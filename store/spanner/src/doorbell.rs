@@ -2,6 +2,9 @@
 //!
 //! A bell is a hint, so nothing depends on the order of the stream's partitions, and a gap costs only that everybody
 //! looks: every bell is rung when the stream is opened (again), and every few seconds while there is none.
+//!
+//! Spanner's stream is read as it grows. The emulator's is read piece by piece, each when it is over: a reader that waits
+//! for more keeps a thread of the emulator busy for good, also when its process has long been killed.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,7 +12,9 @@ use std::time::Duration;
 
 use base::host::{Either, Host, Mono, race};
 use futures_util::stream::{FuturesUnordered, StreamExt};
+use google_cloud_spanner::Error;
 use google_cloud_spanner::statement::Statement;
+use google_cloud_spanner::transaction::Timestamp;
 use google_cloud_spanner::types;
 use serde_json::Value;
 use store::backend::Table;
@@ -17,7 +22,7 @@ use store::bells::Bells;
 
 use crate::client::Clients;
 use crate::read::now;
-use crate::rows::moment;
+use crate::rows::{micros, moment};
 
 /// How often a partition of the stream says that it is there.
 const HEARTBEAT_MS: i64 = 2000;
@@ -25,6 +30,12 @@ const HEARTBEAT_MS: i64 = 2000;
 const SILENCE_MAX: Duration = Duration::from_secs(10);
 /// Pause before a stream is opened anew; everybody looks that often meanwhile.
 const AGAIN: Duration = Duration::from_secs(1);
+/// Length of a piece that is read of an emulator's stream: each costs it some 8 ms of a processor.
+const PIECE: Duration = Duration::from_millis(400);
+/// The emulator looks through the whole stream for each piece, so that they take longer and longer: the pause between
+/// two is so many times what the last one took, and at most the time after which everybody looks anyway.
+const PIECE_PAUSE: u32 = 20;
+const PIECE_MAX: Duration = Duration::from_secs(5);
 
 /// Listens for one store.
 pub(crate) struct Listener {
@@ -32,6 +43,8 @@ pub(crate) struct Listener {
     pub(crate) bells: Arc<Bells>,
     pub(crate) host: Host,
     pub(crate) writer: String,
+    /// The stream is an emulator's.
+    pub(crate) emulated: bool,
 }
 
 /// A partition of the stream, from when on.
@@ -93,25 +106,63 @@ impl Listener {
         partition: Partition,
         heard: &Mutex<Mono>,
     ) -> google_cloud_spanner::Result<Vec<Partition>> {
+        let Partition { token, mut from } = partition;
+        let mut pause = PIECE;
+        loop {
+            let until = if self.emulated { Some(self.piece(&from, pause).await?) } else { None };
+            let asked = self.host.clock.mono();
+            let children = self.read(token.clone(), &from, until.clone(), heard).await?;
+            let took = self.host.clock.mono().since(asked);
+            pause = (took * PIECE_PAUSE).clamp(PIECE, PIECE_MAX);
+            match until.filter(|_| children.is_empty()) {
+                Some(until) => from = until,
+                None => return Ok(children),
+            }
+        }
+    }
+
+    /// Waits until a piece that begins there is over, and says where it ends.
+    async fn piece(&self, from: &str, pause: Duration) -> google_cloud_spanner::Result<String> {
+        let from = micros(Timestamp::try_from(from).map_err(Error::deser)?);
+        loop {
+            self.host.clock.sleep(pause).await;
+            let until = self.host.clock.utc().0;
+            if until > from {
+                return Ok(timestamp(until));
+            }
+        }
+    }
+
+    /// Rings what a partition says from one moment to another, or as long as there is anything; answers what follows
+    /// it.
+    async fn read(
+        &self,
+        token: Option<String>,
+        from: &str,
+        until: Option<String>,
+        heard: &Mutex<Mono>,
+    ) -> google_cloud_spanner::Result<Vec<Partition>> {
         let statement = Statement::builder(
-            "SELECT ChangeRecord FROM READ_Doorbell(start_timestamp => @from, end_timestamp => NULL, \
+            "SELECT ChangeRecord FROM READ_Doorbell(start_timestamp => @from, end_timestamp => @until, \
              partition_token => @token, heartbeat_milliseconds => @heartbeat)",
         )
-        .add_typed_param("from", partition.from, types::timestamp())
-        .add_typed_param("token", partition.token, types::string())
+        .add_typed_param("from", from.to_owned(), types::timestamp())
+        .add_typed_param("until", until, types::timestamp())
+        .add_typed_param("token", token, types::string())
         .add_param("heartbeat", HEARTBEAT_MS)
         .build();
         let mut children = Vec::new();
         let mut answer = self.clients.plain().single_use().build().execute_query(statement).await?;
-        while let Some(row) = answer.next().await {
+        loop {
+            let row = answer.next().await;
             *heard.lock().unwrap_or_else(PoisonError::into_inner) = self.host.clock.mono();
+            let Some(row) = row else { return Ok(children) };
             let record: Value = row?.get(0)?;
             for (table, partition) in rung(&record, &self.writer) {
                 self.bells.ring(table, &partition);
             }
             children.extend(follows(&record));
         }
-        Ok(children)
     }
 }
 

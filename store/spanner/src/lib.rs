@@ -86,6 +86,7 @@ pub async fn open(settings: &Settings, host: &Host) -> Result<Arc<Spanner>, Open
         bells: bells.clone(),
         host: host.clone(),
         writer: writer.clone(),
+        emulated: settings.emulator.is_some(),
     };
     host.spawn("doorbell", async move {
         base::host::race(closed, listener.run()).await;

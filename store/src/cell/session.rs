@@ -265,6 +265,10 @@ impl CellStore {
         if !matches!(attempt.phase, Phase::Claimed | Phase::Started) || seen.seq <= attempt.seq {
             return Ok(false);
         }
+        // A boot of a burnt machine is told to stop. How it ends then is no failure of its pod's: the machine is lost.
+        if session.machine.phase == machine::Phase::Burnt && seen.status["phase"] != "Succeeded" {
+            return Ok(false);
+        }
         let unchanged = session.pod.as_ref().is_none_or(|pod| pod.value["status"] == seen.status);
         if unchanged && !seen.last {
             return Ok(false);
