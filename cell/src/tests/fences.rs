@@ -7,6 +7,7 @@ use axum::http::StatusCode;
 use protocol::message::{self, HelloAnswer, StartAnswer};
 use serde_json::{Value, json};
 use store::backend::Table;
+use store::cell::CellStore;
 use store::cell::collect::dependents;
 
 use super::rig::{CELL, Rig, one_step, reason, status};
@@ -43,6 +44,22 @@ async fn what_a_burnt_machine_says_of_its_end_fails_no_run() {
     let mut second = rig.agent().await;
     assert_ne!(second.spec.id, first.spec.id);
     second.run().await;
+    assert_eq!(reason(&rig.until_ended(&key).await), "Succeeded");
+    rig.until_quiet().await;
+}
+
+/// Whoever says it may have looked at the machines long ago.
+#[tokio::test]
+async fn nobody_says_of_a_pod_that_runs_or_has_ended_that_it_waits_for_a_machine() {
+    let rig = Rig::new();
+    let key = rig.submit(one_step("one")).await;
+    let mut agent = rig.agent().await;
+    let order = agent.order().await;
+    assert_eq!(agent.start(&order.attempt, json!({"phase": "Pending"})).await, StartAnswer::Go);
+    let store = CellStore::new(rig.store.clone(), rig.host.clone(), CELL, &[7; 32]);
+    store.machine_waits(&agent.spec.id, "all 1 machines are busy").await.unwrap();
+    assert_eq!(rig.pods().await[0]["status"], json!({"phase": "Pending"}));
+    agent.report(&order.attempt, status(&order, "terminated", 0), true).await;
     assert_eq!(reason(&rig.until_ended(&key).await), "Succeeded");
     rig.until_quiet().await;
 }

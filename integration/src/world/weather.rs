@@ -72,9 +72,10 @@ enum Event {
     StockOut,
     CellGone,
     Drain,
+    GatewayAlone,
 }
 
-const EVENTS: [Event; 14] = [
+const EVENTS: [Event; 15] = [
     Event::StoreAway,
     Event::RegionCut,
     Event::CellAlone,
@@ -89,6 +90,7 @@ const EVENTS: [Event; 14] = [
     Event::StockOut,
     Event::CellGone,
     Event::Drain,
+    Event::GatewayAlone,
 ];
 
 /// Says to a replica of a cell whether it takes new runs.
@@ -192,6 +194,9 @@ fn happen(world: &Arc<World>, sites: &Arc<Sites>, event: Event) {
             });
         }
         Event::CellAlone => alone(world, replica, "cell cut off"),
+        Event::GatewayAlone => {
+            alone(world, sites.gateways[pick(world, sites.gateways.len())], "gateway cut off");
+        }
         Event::MachineAlone => {
             if let Some((_, node)) = machine {
                 alone(world, node, "machine cut off");

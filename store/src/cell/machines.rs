@@ -189,13 +189,15 @@ impl CellStore {
         again
     }
 
-    /// Says in the Pod's status that it waits for a machine, and why; each reason once.
+    /// Says in the Pod's status that it waits for a machine, and why; each reason once. Whoever says so may have looked
+    /// a while ago: of a Pod that has its machine nothing is said.
     ///
     /// # Errors
     /// [`CellError::Conflict`] when something has changed, which says more.
     pub async fn machine_waits(&self, id: &str, why: &str) -> Result<(), CellError> {
         let Some(session) = self.session(id).await? else { return Ok(()) };
-        let Some(pod) = &session.pod else { return Ok(()) };
+        let waits = session.attempt.as_ref().is_some_and(|(attempt, _)| attempt.phase == Phase::Free);
+        let Some(pod) = session.pod.as_ref().filter(|_| waits) else { return Ok(()) };
         let conditions = pod.value["status"]["conditions"].as_array();
         let said = conditions.map(|all| all.iter().find(|c| c["reason"] == "Unschedulable"));
         // Something else is said already, or this very thing.
