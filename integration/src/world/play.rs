@@ -119,14 +119,14 @@ pub fn play(seed: u64, plant: Plant, tells: bool) -> Outcome {
         weather::wind(&world, *node);
         world.start(*node);
     }
-    let (book, watchers) = people(&world, &far, &shape, &keys);
+    let (book, watchers, users) = people(&world, &far, &shape, &keys);
     world.set_weather(Weather::draw(&world));
     let clouds: Vec<Arc<Cloud>> = sites.iter().map(|site| site.cloud.clone()).collect();
     let drains: Vec<_> = sites.iter().map(|site| site.drain.clone()).collect();
     let replicas: Vec<NodeId> = sites.iter().flat_map(|site| site.replicas.clone()).collect();
     let (until_us, long_us) = (shape.faults_us, shape.long_us);
     let jump_us = if shape.reruns { weather::STEP_US } else { weather::JUMP_MAX_US };
-    weather::begin(&world, Sites { cells: sites, gateways, until_us, long_us, jump_us });
+    weather::begin(&world, Sites { cells: sites, gateways, users, until_us, long_us, jump_us });
     world.run(shape.faults_us, || false);
     world.note("peace", "");
     world.heal();
@@ -158,7 +158,12 @@ pub fn play(seed: u64, plant: Plant, tells: bool) -> Outcome {
 }
 
 /// The users and watchers of the tenants.
-fn people(world: &Arc<World>, far: &Far, shape: &Shape, keys: &KeySet) -> (Arc<Book>, Vec<Arc<Watcher>>) {
+fn people(
+    world: &Arc<World>,
+    far: &Far,
+    shape: &Shape,
+    keys: &KeySet,
+) -> (Arc<Book>, Vec<Arc<Watcher>>, Vec<NodeId>) {
     let common = Common {
         world: world.clone(),
         ledger: far.ledger.clone(),
@@ -168,7 +173,7 @@ fn people(world: &Arc<World>, far: &Far, shape: &Shape, keys: &KeySet) -> (Arc<B
         reruns: shape.reruns,
     };
     let plan = Plan { runs: shape.runs, submits_us: shape.faults_us.min(25_000_000) / 2 };
-    let (mut watchers, cells) = (Vec::new(), shape.cells);
+    let (mut watchers, mut users, cells) = (Vec::new(), Vec::new(), shape.cells);
     for tenant in &shape.tenants {
         let kinds = ["taskruns.tekton.dev", "pipelineruns.tekton.dev", "pods"];
         let own = kinds.map(|kind| Watcher::new(world, &far.ledger, tenant.id, kind));
@@ -193,9 +198,11 @@ fn people(world: &Arc<World>, far: &Far, shape: &Shape, keys: &KeySet) -> (Arc<B
                 user.begin(plan);
             })
         });
-        world.start(world.node(&format!("user of {}", tenant.id), HUB, false, program));
+        let user = world.node(&format!("user of {}", tenant.id), HUB, false, program);
+        world.start(user);
+        users.push(user);
     }
-    (common.book, watchers)
+    (common.book, watchers, users)
 }
 
 struct End<'a> {

@@ -8,7 +8,7 @@ pub const MANY_SEEDS: u64 = 20_000;
 pub const ENOUGH: u64 = 100;
 
 /// Everything that must be met.
-pub const ROWS: [&str; 95] = [
+pub const ROWS: [&str; 96] = [
     "answer cut off",
     "answer lost",
     "attempt: claimed > done",
@@ -97,6 +97,7 @@ pub const ROWS: [&str; 95] = [
     "user cancels",
     "user code starts",
     "user code starts again",
+    "user cut off",
     "user deletes",
     "user deletes a pod",
     "user deletes, foreground",

@@ -50,7 +50,12 @@ impl Weather {
             slow: often(30),
             bell: often(9),
             provider: often(15),
-            boot: if world.draw_us(0, 8) == 0 { 2 } else { often(30) },
+            // In some worlds every machine is lost, until a run has lost as many as it may.
+            boot: match world.draw_us(0, 16) {
+                0 => 1,
+                1 => 2,
+                _ => often(30),
+            },
         }
     }
 }
@@ -73,9 +78,10 @@ enum Event {
     CellGone,
     Drain,
     GatewayAlone,
+    UserAlone,
 }
 
-const EVENTS: [Event; 15] = [
+const EVENTS: [Event; 16] = [
     Event::StoreAway,
     Event::RegionCut,
     Event::CellAlone,
@@ -91,6 +97,7 @@ const EVENTS: [Event; 15] = [
     Event::CellGone,
     Event::Drain,
     Event::GatewayAlone,
+    Event::UserAlone,
 ];
 
 /// Says to a replica of a cell whether it takes new runs.
@@ -115,6 +122,8 @@ pub struct Sites {
     pub cells: Vec<CellSite>,
     /// Processes of gateways.
     pub gateways: Vec<NodeId>,
+    /// Those of users.
+    pub users: Vec<NodeId>,
     /// Events until then, µs.
     pub until_us: u64,
     /// How long a cell may be gone, or the store away, µs.
@@ -201,6 +210,9 @@ fn happen(world: &Arc<World>, sites: &Arc<Sites>, event: Event) {
             if let Some((_, node)) = machine {
                 alone(world, node, "machine cut off");
             }
+        }
+        Event::UserAlone => {
+            alone(world, sites.users[pick(world, sites.users.len())], "user cut off");
         }
         Event::CellPaused => pause(world, replica, "cell paused", 40_000_000),
         Event::GatewayPaused => {
