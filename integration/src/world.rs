@@ -7,10 +7,10 @@
 //! drawn from the seed, and when nothing can go on it moves the time to the next timer.
 //!
 //! Reading order: this file (executor), [`seat`] (a process's view) with [`net`] (messages), [`remote`] (the store,
-//! from afar), [`cloud`] and [`puppet`] (machines and what runs on them), `platform` (processes that sleep), [`users`] and [`watchers`] (clients),
-//! [`weather`] (what goes wrong when), [`play`] (a whole run of the world). The checkers are [`ledger`] (what was
-//! committed, change by change), [`verdict`] (how it all ended), and the watchers. [`plants`] are mistakes made on
-//! purpose, to see that the checkers find them; [`table`] says what must have been met.
+//! from afar), [`cloud`] and [`puppet`] (machines and what runs on them), `platform` (processes that sleep), [`users`]
+//! and [`watchers`] (clients), [`weather`] (what goes wrong when), [`play`] (a whole run of the world). The checkers are
+//! [`ledger`] (what was committed, change by change), [`verdict`] (how it all ended), and the watchers. [`plants`] are
+//! mistakes made on purpose, to see that the checkers find them; [`table`] says what must have been met.
 
 pub mod cloud;
 pub mod ledger;

@@ -1,8 +1,9 @@
 //! The embedded back end: SQLite in one file per Home, owned by one process.
 //!
 //! One writer thread commits whatever has come in as one SQLite transaction (group commit), so that many writers
-//! share one disk sync; a few reader threads answer snapshots; a checkpoint thread copies the log of SQLite
-//! into the file without making writers wait, and has the writer begin it anew between two batches when it is long. Nothing here needs an async runtime: answers come through channels.
+//! share one disk sync; a few reader threads answer snapshots; a checkpoint thread copies the log of SQLite into the
+//! file without making writers wait, and has the writer begin it anew between two batches when it is long. Nothing
+//! here needs an async runtime: answers come through channels.
 
 mod lock;
 mod reader;

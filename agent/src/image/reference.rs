@@ -2,7 +2,8 @@
 //!
 //! The grammar is that of the distribution project. The library's own parser compiles a regular expression with all
 //! Unicode letters first, which took a fifth of the processor time of an agent, that lives for one Pod
-//! (`docs/benchmarks.md`). The tests hold this one against it; they differ in tags, which are ASCII here as in that grammar.
+//! (`docs/benchmarks.md`). The tests hold this one against it; they differ in tags, which are ASCII here as in that
+//! grammar.
 
 use oci_client::Reference;
 

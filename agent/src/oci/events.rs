@@ -73,12 +73,14 @@ impl Inner {
             Event::Started { id, at_us } => self.started(&id, at_us),
             Event::Failed { id, text, fault } => self.failed(&id, text, fault),
             Event::Exited { id, code, signal: _, oom, at_us } => {
-                // Whatever waits to be started ends by being killed only.
-                self.change(|pod| {
+                let name = {
+                    let mut pod = self.pod();
+                    // Whatever waits to be started ends by being killed only.
                     let waited = pod.created.get(&id) == Some(&Creation::Created);
                     pod.broken |= waited && !pod.prepared;
-                });
-                let Some(name) = self.pod().names.get(&id).cloned() else { return };
+                    pod.names.get(&id).cloned()
+                };
+                let Some(name) = name else { return };
                 let (inner, exit) = (self.clone(), Exit { code, oom, at_us });
                 self.host.spawn("exit", async move { inner.exited(name, exit).await });
             }

@@ -53,18 +53,13 @@ impl World {
     }
 
     fn cell_says(&self, row: &CellRow) {
+        let asleep = row.asleep_until_us.is_some();
         let changed = {
             let cells = &mut self.state().platform.cells;
-            if row.asleep_until_us.is_some() {
-                cells.insert(row.cell.clone())
-            } else {
-                cells.remove(&row.cell)
-            }
+            if asleep { cells.insert(row.cell.clone()) } else { cells.remove(&row.cell) }
         };
-        let told = if row.asleep_until_us.is_some() { "cell sleeps" } else { "cell awake again" };
-        let told = changed.then_some(told);
-        if let Some(told) = told {
-            self.note(told, &row.cell);
+        if changed {
+            self.note(if asleep { "cell sleeps" } else { "cell awake again" }, &row.cell);
         }
     }
 

@@ -122,8 +122,12 @@ impl Case<'_> {
                 let of_try = |retry| attempts.iter().filter(move |other| other.row.retry == retry);
                 last.is_some_and(|seen| of_try(seen.row.retry).count() >= BOOTS_MAX)
             }
-            // Its agent keeps its deadline when its cell cannot.
-            "StepFailed" if last.is_some_and(|seen| matches!(seen.ending, None | Some(Ending::Stopped))) => {
+            // Its agent keeps its deadline when its cell cannot, whatever the pod waited for.
+            "StepFailed"
+                if last.is_some_and(|seen| {
+                    matches!(seen.ending, None | Some(Ending::Stopped | Ending::Unpullable))
+                }) =>
+            {
                 wish.timeout_us.is_some() && tried_enough
             }
             // Its own step has failed.

@@ -3,8 +3,8 @@
 //! A bell is a hint, so nothing depends on the order of the stream's partitions, and a gap costs only that everybody
 //! looks: every bell is rung when the stream is opened (again), and every few seconds while there is none.
 //!
-//! Spanner's stream is read as it grows. The emulator's is read piece by piece, each when it is over: a reader that waits
-//! for more keeps a thread of the emulator busy for good, also when its process has long been killed.
+//! Spanner's stream is read as it grows. The emulator's is read piece by piece, each when it is over: a reader that
+//! waits for more keeps a thread of the emulator busy for good, also when its process has long been killed.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -30,12 +30,12 @@ const HEARTBEAT_MS: i64 = 2000;
 const SILENCE_MAX: Duration = Duration::from_secs(10);
 /// Pause before a stream is opened anew; everybody looks that often meanwhile.
 const AGAIN: Duration = Duration::from_secs(1);
-/// Length of a piece that is read of an emulator's stream: each costs it some 8 ms of a processor.
-const PIECE: Duration = Duration::from_millis(400);
-/// The emulator looks through the whole stream for each piece, so that they take longer and longer: the pause between
-/// two is so many times what the last one took, and at most the time after which everybody looks anyway.
-const PIECE_PAUSE: u32 = 20;
+/// Shortest and longest piece that is read of an emulator's stream. At the longest everybody looks anyway.
+const PIECE_MIN: Duration = Duration::from_millis(400);
 const PIECE_MAX: Duration = Duration::from_secs(5);
+/// The emulator looks through the whole stream for each piece (8 ms of a processor in the beginning), so that reading
+/// takes longer and longer: a piece is so many times as long as it took to read the last one.
+const PIECE_PER_READ: u32 = 20;
 
 /// Listens for one store.
 pub(crate) struct Listener {
@@ -107,13 +107,13 @@ impl Listener {
         heard: &Mutex<Mono>,
     ) -> google_cloud_spanner::Result<Vec<Partition>> {
         let Partition { token, mut from } = partition;
-        let mut pause = PIECE;
+        let mut length = PIECE_MIN;
         loop {
-            let until = if self.emulated { Some(self.piece(&from, pause).await?) } else { None };
+            let until = if self.emulated { Some(self.piece(&from, length).await?) } else { None };
             let asked = self.host.clock.mono();
             let children = self.read(token.clone(), &from, until.clone(), heard).await?;
             let took = self.host.clock.mono().since(asked);
-            pause = (took * PIECE_PAUSE).clamp(PIECE, PIECE_MAX);
+            length = (took * PIECE_PER_READ).clamp(PIECE_MIN, PIECE_MAX);
             match until.filter(|_| children.is_empty()) {
                 Some(until) => from = until,
                 None => return Ok(children),
@@ -122,10 +122,10 @@ impl Listener {
     }
 
     /// Waits until a piece that begins there is over, and says where it ends.
-    async fn piece(&self, from: &str, pause: Duration) -> google_cloud_spanner::Result<String> {
+    async fn piece(&self, from: &str, length: Duration) -> google_cloud_spanner::Result<String> {
         let from = micros(Timestamp::try_from(from).map_err(Error::deser)?);
         loop {
-            self.host.clock.sleep(pause).await;
+            self.host.clock.sleep(length).await;
             let until = self.host.clock.utc().0;
             if until > from {
                 return Ok(timestamp(until));
