@@ -286,8 +286,11 @@ impl Inner {
             if let Err(error) = groups.remove(&pause) {
                 tracing::warn!(%error, "a control group is left");
             }
-            // A second time for what was written while the first one went on.
-            if let Err(error) = fs::remove_dir_all(&data).or_else(|_| fs::remove_dir_all(&data)) {
+            // A second time for what was written, or removed by another's sweep, while the first one went on.
+            let removed = fs::remove_dir_all(&data).or_else(|_| fs::remove_dir_all(&data));
+            if let Err(error) = removed
+                && error.kind() != io::ErrorKind::NotFound
+            {
                 tracing::warn!(%error, "the machine's folder is left");
             }
         };

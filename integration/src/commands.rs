@@ -173,9 +173,25 @@ fn built() -> Option<PathBuf> {
     std::env::var("CELLA_BIN").ok().map(|folder| Path::new(&folder).join("cella"))
 }
 
-fn cargo(arguments: &[&str], environment: &[(&str, &str)]) -> Result<()> {
+/// Variables by which cargo tells a program that it runs which package it is of.
+const OF_A_PACKAGE: [&str; 3] = ["CARGO_MANIFEST_", "CARGO_PKG_", "CARGO_BIN_"];
+
+/// A cargo for this workspace, which is told nothing of the package that this program is of: ring's build script takes
+/// that for a change, and ring and everything above it would be compiled anew each time.
+pub(crate) fn cargo_command() -> Command {
     let mut command = Command::new(env!("CARGO"));
-    command.args(arguments).envs(environment.iter().copied()).current_dir(workspace());
+    for (name, _) in std::env::vars_os() {
+        if OF_A_PACKAGE.iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
+            command.env_remove(name);
+        }
+    }
+    command.current_dir(workspace());
+    command
+}
+
+fn cargo(arguments: &[&str], environment: &[(&str, &str)]) -> Result<()> {
+    let mut command = cargo_command();
+    command.args(arguments).envs(environment.iter().copied());
     command.env("CARGO_TARGET_DIR", build_dir()?);
     let status = command.status().context("cannot run cargo")?;
     anyhow::ensure!(status.success(), "cargo {} failed", arguments.join(" "));

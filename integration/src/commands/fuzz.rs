@@ -21,10 +21,10 @@ const INPUT_MAX: usize = 8192;
 pub fn run(only: Option<&str>, seconds: u64) -> Result<bool> {
     let dir = build_dir()?.join("fuzz");
     let triple = super::host_triple()?;
-    let mut build = Command::new(env!("CARGO"));
+    let mut build = super::cargo_command();
     build.args(["build", "--quiet", "--release", "--target", &triple, "--manifest-path"]);
     build.arg(workspace().join("fuzz/Cargo.toml")).arg("--target-dir").arg(&dir).env("RUSTFLAGS", FLAGS);
-    let status = build.current_dir(workspace()).status().context("cannot run cargo")?;
+    let status = build.status().context("cannot run cargo")?;
     ensure!(status.success(), "the targets cannot be built");
     let (mut passed, mut total) = (0, 0);
     for target in TARGETS.into_iter().filter(|t| only.is_none_or(|wanted| wanted == *t)) {

@@ -1,6 +1,6 @@
 //! A database in an emulator of our own, where this program is built with the feature `spanner`; and how to build it so.
 
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use base::host::Host;
@@ -15,10 +15,9 @@ pub const HERE: bool = cfg!(feature = "spanner");
 /// When cargo cannot be run.
 pub fn again_with_it() -> Result<ExitCode> {
     eprintln!("this needs the Spanner back end: building with it (minutes, the first time)");
-    let status = Command::new(env!("CARGO"))
+    let status = super::cargo_command()
         .args(["run", "--quiet", "--package", "integration", "--features", "spanner", "--bin", "x", "--"])
         .args(std::env::args_os().skip(1))
-        .current_dir(super::workspace())
         .env("CARGO_TARGET_DIR", super::build_dir()?)
         .status()
         .context("cannot run cargo")?;

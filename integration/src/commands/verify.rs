@@ -1,7 +1,5 @@
 //! `cargo verify`: installs what tests need and runs every test, the end-to-end ones included.
 
-use std::process::Command;
-
 use anyhow::{Context, Result};
 
 use crate::commands::{self, Clock};
@@ -34,12 +32,8 @@ pub fn run() -> Result<bool> {
     ] {
         let step = Clock::now();
         eprintln!("cargo {}", arguments.join(" "));
-        let mut cargo = Command::new(env!("CARGO"));
-        cargo
-            .args(arguments)
-            .current_dir(commands::workspace())
-            .env("CARGO_TARGET_DIR", commands::build_dir()?)
-            .env(UNDER_WAY, "1");
+        let mut cargo = commands::cargo_command();
+        cargo.args(arguments).env("CARGO_TARGET_DIR", commands::build_dir()?).env(UNDER_WAY, "1");
         let status = cargo.status().context("cannot run cargo")?;
         eprintln!("cargo {}: {status} after {:.0} s", arguments[0], step.elapsed().as_secs_f64());
         if !status.success() {
