@@ -3,6 +3,8 @@
 //! [`track_create`] and [`track_update`] record what a plain write sets; [`apply`] merges what a manager wants. They
 //! are called with documents in their stored form: after the schema has pruned and completed them.
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value, json};
 
 use crate::kind::Kind;
@@ -131,7 +133,7 @@ pub fn apply(
     if let (true, Some(live)) = (managers.0.is_empty(), live) {
         managers = before_first(kind, live, writer);
     }
-    let request = Request { kind, place, old: without_managed(old), config, writer };
+    let request = Request { kind, place, old: without_managed(old).into_owned(), config, writer };
     let (mut object, managers) = match request.run(managers.clone(), force) {
         Err(conflicts) if writer.manager == KUBECTL && request.are_its_own(&conflicts) => {
             request.run(managers, true).map_err(|conflicts| refuse(&conflicts))?
@@ -168,7 +170,7 @@ fn part(kind: &Kind, config: &Value, writer: &Writer<'_>) -> Value {
 }
 
 fn before_first(kind: &Kind, live: &Value, writer: &Writer<'_>) -> Managers {
-    let mut object = without_managed(live);
+    let mut object = without_managed(live).into_owned();
     let nobody = Writer { manager: BEFORE, subresource: "", ..*writer };
     track_create(kind, &mut object, &nobody);
     Managers::read(&object).unwrap_or_default()
@@ -252,10 +254,13 @@ impl Request<'_> {
     }
 }
 
-fn without_managed(object: &Value) -> Value {
+fn without_managed(object: &Value) -> Cow<'_, Value> {
+    if object["metadata"].get("managedFields").is_none() {
+        return Cow::Borrowed(object);
+    }
     let mut out = object.clone();
     meta::unset(&mut out, "managedFields");
-    out
+    Cow::Owned(out)
 }
 
 fn store(object: &mut Value, managers: &Managers) {

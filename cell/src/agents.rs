@@ -242,10 +242,9 @@ async fn append(
     bytes: Bytes,
 ) -> Result<Json<LogAnswer>, Refusal> {
     authenticate(&cell, &headers, &machine)?;
-    let session = current(&cell, &machine).await?;
-    let claimed = session.claimed(&attempt, &nonce).map(|(attempt, _)| attempt);
+    let claimed = cell.store.claimed(&machine, &nonce, &attempt).await?;
     // Whoever was revoked or is taken for lost has nothing to say any more.
-    let speaks = |a: &&Attempt| matches!(a.phase, Phase::Claimed | Phase::Started | Phase::Done);
+    let speaks = |a: &Attempt| matches!(a.phase, Phase::Claimed | Phase::Started | Phase::Done);
     let Some(claimed) = claimed.filter(speaks) else { return Err(Refusal::Stranger) };
     let log = LogId {
         tenant: claimed.tenant.clone(),

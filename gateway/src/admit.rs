@@ -1,5 +1,6 @@
 //! What an object must pass before it is stored: Tekton's defaulting and validation, and for root runs, placement.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 
 use apimachinery::meta;
@@ -37,9 +38,19 @@ const OURS: [&str; 10] =
 pub(crate) struct Admit<'a> {
     pub at: &'a At<'a>,
     pub around: &'a Surroundings,
+    /// The tenant's settings, once something has asked for them.
+    settings: OnceCell<TenantConfig>,
 }
 
-impl Admit<'_> {
+impl<'a> Admit<'a> {
+    pub(crate) fn new(at: &'a At<'a>, around: &'a Surroundings) -> Self {
+        Self { at, around, settings: OnceCell::new() }
+    }
+
+    fn settings(&self) -> &TenantConfig {
+        self.settings.get_or_init(|| config(self.around))
+    }
+
     /// How strictly the schema's required fields are taken: Tekton's own defaulting fills many of them.
     pub(crate) fn required(&self) -> Required {
         match self.at.app.admission {
@@ -70,7 +81,7 @@ impl Admit<'_> {
         if kind.group.ends_with("tekton.dev") {
             decode::check(object)
                 .map_err(|why| denied(CHANGING_WEBHOOK, "mutation", &why).hinting(&why.field, &why.hint))?;
-            defaults::apply(kind.kind, object, &config(self.around));
+            defaults::apply(kind.kind, object, self.settings());
         }
         // A request is resolved in a cell, as a run is run in one.
         let is_placed = matches!(kind.kind, "TaskRun" | "PipelineRun") && kind.group == "tekton.dev"
@@ -97,7 +108,7 @@ impl Admit<'_> {
         if !kind.group.ends_with("tekton.dev") {
             return Ok(Vec::new());
         }
-        let faults = validate::check(kind.kind, object, old, &config(self.around));
+        let faults = validate::check(kind.kind, object, old, self.settings());
         if faults.is_empty() {
             return Ok(Vec::new());
         }

@@ -150,6 +150,11 @@ fn open_stored(app: &App, grant: &Grant, target: &Objects, row: &Row) -> Result<
     Ok(value)
 }
 
+/// What is answered for a row that cannot be read.
+pub(crate) fn damaged() -> Refused {
+    Box::new(Status::internal("a stored object cannot be read"))
+}
+
 /// Rows of this kind are not what clients see.
 pub(crate) fn is_secret(target: &Objects) -> bool {
     target.kind.group.is_empty() && target.kind.plural == "secrets"

@@ -54,6 +54,7 @@ pub async fn serve(app: &Arc<App>, grant: Grant, ask: &Ask, target: &Objects) ->
     let initial = options.send_initial_events == Some(true)
         || (from.is_none() && options.send_initial_events != Some(false));
     let life = options.timeout_s.map_or(DEFAULT_LIFE, Duration::from_secs);
+    let as_stored = shown.as_stored() && selector.is_empty() && !objects::is_secret(target);
     let bell = app.tenants.bell(&grant, &target.kind.id());
     app.counts.watches.inc();
     let mono = app.host.clock.mono();
@@ -63,6 +64,7 @@ pub async fn serve(app: &Arc<App>, grant: Grant, ask: &Ask, target: &Objects) ->
         target: target.clone(),
         selector,
         shown,
+        as_stored,
         bookmarks: options.bookmarks,
         bell,
         after: from.unwrap_or_default(),
@@ -99,6 +101,8 @@ struct Watch {
     target: Objects,
     selector: Selector,
     shown: Shown,
+    /// Everything is shown, as it is in its row: an informer's watch. Nothing needs to be parsed for it.
+    as_stored: bool,
     bookmarks: bool,
     bell: Box<dyn Bell>,
     after: Revision,
@@ -134,6 +138,10 @@ impl Watch {
             self.after = page.revision;
             after = page.rows.last().map_or(after, |row| row.key.key.clone());
             for row in &page.rows {
+                if self.as_stored {
+                    self.raw("ADDED", &row.body, row.revision).map_err(|_| objects::damaged())?;
+                    continue;
+                }
                 let object = objects::open(&self.app, &self.grant, &self.target, row)?;
                 if self.selector.matches(&object) {
                     self.push("ADDED", object);
@@ -213,6 +221,17 @@ impl Watch {
         {
             return;
         }
+        if self.as_stored {
+            let kind = match change.kind {
+                ChangeKind::Created => "ADDED",
+                ChangeKind::Updated => "MODIFIED",
+                ChangeKind::Deleted => "DELETED",
+            };
+            if let Err(error) = self.raw(kind, &change.body, change.revision) {
+                tracing::error!(key = %change.key, %error, "a change cannot be read");
+            }
+            return;
+        }
         let Some(object) = self.document(&change.body, change) else { return };
         let is = self.selector.matches(&object);
         let was = match (&change.kind, &change.prev) {
@@ -248,6 +267,19 @@ impl Watch {
     fn push(&mut self, kind: &str, object: Value) {
         let object = self.shown.one(object, std::mem::take(&mut self.headings));
         self.line(&json!({"type": kind, "object": object}));
+    }
+
+    /// An event with an object as it is stored.
+    fn raw(&mut self, kind: &str, body: &[u8], revision: Revision) -> Result<(), object::Damaged> {
+        let object = object::to_json(body, revision)?;
+        let mut line = Vec::with_capacity(object.len() + 40);
+        line.extend_from_slice(b"{\"type\":\"");
+        line.extend_from_slice(kind.as_bytes());
+        line.extend_from_slice(b"\",\"object\":");
+        line.extend_from_slice(&object);
+        line.extend_from_slice(b"}\n");
+        self.ready.push_back(line.into());
+        Ok(())
     }
 
     fn bookmark(&mut self, initial_end: bool) {

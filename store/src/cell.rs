@@ -10,6 +10,7 @@
 pub mod apply;
 pub mod collect;
 pub mod due;
+mod known;
 pub mod machines;
 pub mod outbox;
 pub mod place;
@@ -22,6 +23,7 @@ pub mod volumes;
 
 pub use pods::{MachineSize, again_after, machine_id, retry_of};
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use base::host::Host;
@@ -67,6 +69,7 @@ pub struct CellStore {
     host: Host,
     cell: String,
     machine_key: hmac::Key,
+    known: Arc<known::Known>,
 }
 
 /// An API object as it was read.
@@ -117,7 +120,7 @@ impl CellStore {
     /// have the same one.
     pub fn new(backend: Store, host: Host, cell: &str, machine_key: &[u8; 32]) -> Self {
         let machine_key = hmac::Key::new(hmac::HMAC_SHA256, machine_key);
-        Self { backend, host, cell: cell.to_owned(), machine_key }
+        Self { backend, host, cell: cell.to_owned(), machine_key, known: Arc::default() }
     }
 
     /// The cell.

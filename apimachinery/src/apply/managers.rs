@@ -1,6 +1,7 @@
 //! The entries of `metadata.managedFields`.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 use serde_json::{Map, Value};
 
@@ -92,9 +93,8 @@ impl Managers {
 
     /// Drops paths that belong to the server, then managers without paths.
     pub(super) fn strip(&mut self) {
-        let server = server_fields();
         for managed in self.0.values_mut() {
-            managed.fields = managed.fields.difference(&server);
+            managed.fields.remove_all(&SERVER_FIELDS);
         }
         self.0.retain(|_, managed| !managed.fields.is_empty());
     }
@@ -103,7 +103,7 @@ impl Managers {
     pub(super) fn take(&mut self, fields: &FieldSet, except: Option<&Manager>) {
         for (manager, managed) in &mut self.0 {
             if Some(manager) != except {
-                managed.fields = managed.fields.difference(fields);
+                managed.fields.remove_all(fields);
             }
         }
         self.0.retain(|manager, managed| Some(manager) == except || !managed.fields.is_empty());
@@ -159,7 +159,7 @@ fn entry(manager: &Manager, managed: &Managed) -> Value {
 }
 
 /// Fields that nobody manages.
-fn server_fields() -> FieldSet {
+static SERVER_FIELDS: LazyLock<FieldSet> = LazyLock::new(|| {
     let mut out = FieldSet::default();
     for name in ["apiVersion", "kind", "metadata"] {
         out.insert(&[Element::field(name)]);
@@ -177,4 +177,4 @@ fn server_fields() -> FieldSet {
         out.insert(&[Element::field("metadata"), Element::field(name)]);
     }
     out
-}
+});

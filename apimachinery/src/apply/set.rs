@@ -72,6 +72,17 @@ impl FieldSet {
         out
     }
 
+    /// Drops what is in `other`.
+    pub(super) fn remove_all(&mut self, other: &Self) {
+        self.members.retain(|element| !other.members.contains(element));
+        for (element, minus) in &other.children {
+            if let Some(set) = self.children.get_mut(element) {
+                set.remove_all(minus);
+            }
+        }
+        self.children.retain(|_, set| !set.is_empty());
+    }
+
     pub(super) fn intersection(&self, other: &Self) -> Self {
         let mut out = Self { members: &self.members & &other.members, children: BTreeMap::new() };
         for (element, set) in &self.children {

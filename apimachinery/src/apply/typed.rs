@@ -1,5 +1,7 @@
 //! Documents seen through their schema: which paths they set, how two of them differ.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value};
 
 use super::set::{Element, FieldSet};
@@ -123,7 +125,7 @@ pub(super) struct Difference {
 impl Difference {
     /// What a writer of the new document has set.
     pub(super) fn set(&self) -> FieldSet {
-        self.modified.union(&self.added)
+        if self.modified.is_empty() { self.added.clone() } else { self.modified.union(&self.added) }
     }
 }
 
@@ -134,10 +136,10 @@ pub(super) fn compare(place: Place, old: &Value, new: &Value) -> Difference {
     out
 }
 
-fn walk(
+fn walk<'v>(
     place: Place,
-    old: Option<&Value>,
-    new: Option<&Value>,
+    old: Option<&'v Value>,
+    new: Option<&'v Value>,
     path: &mut Vec<Element>,
     out: &mut Difference,
 ) {
@@ -151,9 +153,8 @@ fn walk(
     match form {
         Form::Map => {
             let none = Map::new();
-            let members = |value: Option<&'_ Value>| value.and_then(Value::as_object).cloned();
-            let (old_map, new_map) = (members(old), members(new));
-            let (old_map, new_map) = (old_map.as_ref().unwrap_or(&none), new_map.as_ref().unwrap_or(&none));
+            let old_map = old.and_then(Value::as_object).unwrap_or(&none);
+            let new_map = new.and_then(Value::as_object).unwrap_or(&none);
             for key in old_map.keys().chain(new_map.keys().filter(|key| !old_map.contains_key(*key))) {
                 path.push(Element::field(key));
                 walk(place.member(key), old_map.get(key), new_map.get(key), path, out);
@@ -161,16 +162,21 @@ fn walk(
             }
         }
         Form::List => {
-            let elements = |value: Option<&'_ Value>| -> std::collections::BTreeMap<Element, Value> {
-                let list = value.and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-                place.elements(list).into_iter().map(|(element, item)| (element, item.clone())).collect()
-            };
-            let (old_list, new_list) = (elements(old), elements(new));
+            let list =
+                |value: Option<&'v Value>| value.and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+            let old_list: BTreeMap<Element, &Value> = place.elements(list(old)).into_iter().collect();
+            let new_list: BTreeMap<Element, &Value> = place.elements(list(new)).into_iter().collect();
             for element in
                 old_list.keys().chain(new_list.keys().filter(|element| !old_list.contains_key(*element)))
             {
                 path.push(element.clone());
-                walk(place.items(), old_list.get(element), new_list.get(element), path, out);
+                walk(
+                    place.items(),
+                    old_list.get(element).copied(),
+                    new_list.get(element).copied(),
+                    path,
+                    out,
+                );
                 path.pop();
             }
         }

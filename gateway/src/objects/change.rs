@@ -95,7 +95,7 @@ fn prepare(
     let host = &at.app.host;
     let mut fresh = Fresh { uid: host.uuid(), random: [0; SUFFIX_LEN], now: Micros(host.clock.utc().0) };
     host.entropy.fill(&mut fresh.random);
-    let admit = Admit { at, around };
+    let admit = Admit::new(at, around);
     let admission = Admission {
         change: &|object, old| admit.change(object, old),
         check: &|object, old| admit.check(object, old),

@@ -12,7 +12,7 @@ use serde_json::json;
 use store::backend::{At as Moment, ReadError, Revision, Row};
 use store::object;
 
-use super::{At, Shown};
+use super::{At, Shown, damaged};
 use crate::answer::{self, Outcome, Refused};
 
 /// Rows read at once, so that a list with a selector does not hold everything.
@@ -44,10 +44,6 @@ fn check_version_floor(at: &At<'_>, asked: Option<u64>, seen: Revision) -> Resul
 
 fn revision(version: u64) -> Revision {
     Revision(i64::try_from(version).unwrap_or(i64::MAX))
-}
-
-fn damaged() -> Refused {
-    Box::new(Status::internal("a stored object cannot be read"))
 }
 
 pub(super) async fn many(at: &At<'_>) -> Outcome {

@@ -39,7 +39,12 @@ impl CellStore {
         let mut out = DueScan { more: rows.more, ..DueScan::default() };
         for row in rows.rows {
             match due::parse(&row.key.key) {
-                Some((_, key)) => out.due.push((key, row.key, row.revision)),
+                Some((_, key)) => {
+                    if let Some(uid) = due::uid(&row.body) {
+                        self.known.learn_uid(&key, &uid);
+                    }
+                    out.due.push((key, row.key, row.revision));
+                }
                 None => tracing::error!(key = %row.key.key, "a due row has a key that cannot be read"),
             }
         }

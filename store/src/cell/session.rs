@@ -14,6 +14,7 @@ use apimachinery::meta;
 use apimachinery::time::Micros;
 use serde_json::Value;
 
+use super::known::Subject;
 use super::pods::{end, grace_s, put_record};
 use super::view::of_row;
 use super::{CELL, CellError, CellStore, Seen, remove, replace, seen};
@@ -82,7 +83,31 @@ const FOREIGN: &str = "another boot has this attempt";
 const BURNT: &str = "the machine is burnt";
 const HANDED_ON: &str = "a volume of the attempt has been handed on";
 
+/// What there is to know of a machine whose subject was not known.
+enum Learnt {
+    /// It is known now.
+    Subject,
+    /// There is none, or there is no such machine.
+    Idle(Option<Box<Session>>),
+}
+
+impl Subject {
+    fn of(attempt: &Attempt) -> Self {
+        Self { attempt: attempt.row(), pod: pod_key(attempt), run: attempt.run_key() }
+    }
+
+    /// As a machine's row names it.
+    fn place(&self) -> (String, String) {
+        (self.attempt.partition.clone(), self.attempt.key.clone())
+    }
+}
+
 impl Session {
+    /// Of a machine that has no attempt.
+    fn idle(machine: Machine, machine_revision: Revision) -> Self {
+        Self { machine, machine_revision, attempt: None, pod: None, run: None }
+    }
+
     /// The attempt if it is `id` and was claimed by `nonce`.
     pub fn claimed(&self, id: &str, nonce: &str) -> Option<&(Attempt, Revision)> {
         self.attempt.as_ref().filter(|(a, _)| a.id == id && a.nonce.as_deref() == Some(nonce))
@@ -115,33 +140,74 @@ impl CellStore {
     /// # Errors
     /// [`CellError::Unavailable`], [`CellError::Damaged`].
     pub async fn session(&self, id: &str) -> Result<Option<Session>, CellError> {
-        let Some((machine, machine_revision)) = self.machine(id).await? else { return Ok(None) };
-        let Some((partition, key)) = machine.attempt.clone() else {
-            return Ok(Some(Session { machine, machine_revision, attempt: None, pod: None, run: None }));
-        };
-        let attempt_row = RowKey::new(Table::Attempt, partition, key);
-        let first = self.snapshot(vec![Read::Get(attempt_row.clone())]).await?;
-        let Some(row) = first.answers[0].rows.first() else {
-            return Ok(Some(Session { machine, machine_revision, attempt: None, pod: None, run: None }));
-        };
-        let attempt: Attempt = records::decode(&row.body)?;
-        // Names do not change: read everything again at one moment.
-        let (pod_key, run_key) = (pod_key(&attempt), attempt.run_key());
-        let reads = [machine::row(self.cell(), id), attempt_row, pod_key.row(), run_key.row()];
-        let answers = self.snapshot(reads.into_iter().map(Read::Get).collect()).await?.answers;
-        let (Some(machine_row), Some(row)) = (answers[0].rows.first(), answers[1].rows.first()) else {
-            return Ok(None);
-        };
-        let attempt: Attempt = records::decode(&row.body)?;
-        let pod = seen(&pod_key, &answers[2])?.filter(|pod| meta::uid(&pod.value) == attempt.id);
-        let run = seen(&run_key, &answers[3])?.filter(|run| meta::uid(&run.value) == attempt.run_uid);
-        Ok(Some(Session {
-            machine: records::decode(&machine_row.body)?,
-            machine_revision: machine_row.revision,
-            attempt: Some((attempt, row.revision)),
-            pod,
-            run,
-        }))
+        self.read_session(id, true).await
+    }
+
+    /// The attempt that the boot `nonce` of machine `id` has claimed, if it is `attempt`: for what needs no more than
+    /// that, such as each piece of a log.
+    ///
+    /// # Errors
+    /// [`CellError::Unavailable`], [`CellError::Damaged`].
+    pub async fn claimed(&self, id: &str, nonce: &str, attempt: &str) -> Result<Option<Attempt>, CellError> {
+        let session = self.read_session(id, false).await?;
+        Ok(session.and_then(|session| session.claimed(attempt, nonce).map(|(attempt, _)| attempt.clone())))
+    }
+
+    /// A session, everything of it at one moment; without `documents` its Pod and its run are left out.
+    async fn read_session(&self, id: &str, documents: bool) -> Result<Option<Session>, CellError> {
+        loop {
+            let Some(subject) = self.known.subject(id) else {
+                match self.learn_subject(id).await? {
+                    Learnt::Subject => continue,
+                    Learnt::Idle(session) => return Ok(session.map(|session| *session)),
+                }
+            };
+            let mut reads = vec![machine::row(self.cell(), id), subject.attempt.clone()];
+            if documents {
+                reads.extend([subject.pod.row(), subject.run.row()]);
+            }
+            let answers = self.snapshot(reads.into_iter().map(Read::Get).collect()).await?.answers;
+            let Some(machine_row) = answers[0].rows.first() else {
+                self.known.forget_subject(id);
+                return Ok(None);
+            };
+            let machine: Machine = records::decode(&machine_row.body)?;
+            let Some(row) = answers[1].rows.first() else {
+                self.known.forget_subject(id);
+                return Ok(Some(Session::idle(machine, machine_row.revision)));
+            };
+            let attempt: Attempt = records::decode(&row.body)?;
+            if machine.attempt.as_ref() != Some(&subject.place()) || subject != Subject::of(&attempt) {
+                self.known.forget_subject(id);
+                continue;
+            }
+            let (mut pod, mut run) = (None, None);
+            if documents {
+                pod = seen(&subject.pod, &answers[2])?.filter(|pod| meta::uid(&pod.value) == attempt.id);
+                run = seen(&subject.run, &answers[3])?.filter(|run| meta::uid(&run.value) == attempt.run_uid);
+            }
+            return Ok(Some(Session {
+                machine,
+                machine_revision: machine_row.revision,
+                attempt: Some((attempt, row.revision)),
+                pod,
+                run,
+            }));
+        }
+    }
+
+    /// Finds out what the session of machine `id` is about.
+    async fn learn_subject(&self, id: &str) -> Result<Learnt, CellError> {
+        let Some((machine, revision)) = self.machine(id).await? else { return Ok(Learnt::Idle(None)) };
+        if let Some((partition, key)) = machine.attempt.clone() {
+            let row = RowKey::new(Table::Attempt, partition, key);
+            let found = self.snapshot(vec![Read::Get(row)]).await?;
+            if let Some(row) = found.answers[0].rows.first() {
+                self.known.learn_subject(id, Subject::of(&records::decode(&row.body)?));
+                return Ok(Learnt::Subject);
+            }
+        }
+        Ok(Learnt::Idle(Some(Box::new(Session::idle(machine, revision)))))
     }
 
     /// The boot `nonce` of machine `id` speaks for the first time, or asks again after a lost answer. An agent that
@@ -322,7 +388,7 @@ impl CellStore {
     /// # Errors
     /// [`CellError::Unavailable`]: no answer is the right answer then.
     pub async fn lease_renew(&self, id: &str, nonce: &str, attempt_id: &str) -> Result<bool, CellError> {
-        let Some(session) = self.session(id).await? else { return Ok(false) };
+        let Some(session) = self.read_session(id, false).await? else { return Ok(false) };
         let Some((attempt, _)) = session.claimed(attempt_id, nonce) else { return Ok(false) };
         let burnt = session.machine.phase == machine::Phase::Burnt;
         Ok(!burnt && matches!(attempt.phase, Phase::Claimed | Phase::Started))

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::apply::{Create, EventWrite, RunWrite};
+use super::session::Claim;
 use super::view::{Look, View, Wanted};
 use super::*;
 use crate::backend::{Backend, Pre};
@@ -170,4 +171,51 @@ async fn the_same_decision_twice_writes_nothing_the_second_time() {
     let labels = (BTreeMap::new(), BTreeMap::from([(CELL.to_owned(), "cell-a".to_owned())]));
     let write = RunWrite { metadata: Some(labels), ..RunWrite::default() };
     assert!(f.store.run_apply(&f.look().await, write).await.unwrap().committed);
+}
+
+#[tokio::test]
+async fn a_run_made_anew_under_a_known_name_is_seen_with_what_belongs_to_it() {
+    let f = Fixture::new().await;
+    let write = RunWrite { creates: vec![pod()], ..status("Started") };
+    f.store.run_apply(&f.look().await, write).await.unwrap();
+    let before = f.look().await;
+    assert_eq!((before.owned.len(), before.attempts.len()), (1, 1));
+    let mut anew = before.run.value.clone();
+    apimachinery::meta::set(&mut anew, "uid", "another");
+    f.write(vec![object::put(&f.run, Pre::Any, &anew, None)]).await;
+    let after = f.look().await;
+    assert_eq!((after.owned.len(), after.attempts.len()), (0, 0), "nothing of the first one's");
+    // A row that tells a uid which was true once does not mislead either.
+    f.write(vec![due::put_new("cell-a", &f.run, "u")]).await;
+    assert_eq!(f.due().await, 1);
+    assert_eq!((f.look().await.owned.len(), f.look().await.due.len()), (0, 1));
+}
+
+#[tokio::test]
+async fn a_machine_is_asked_for_one_moment_and_an_attempt_that_is_gone_is_not_remembered() {
+    let f = Fixture::new().await;
+    let write = RunWrite { creates: vec![pod()], ..status("Started") };
+    f.store.run_apply(&f.look().await, write).await.unwrap();
+    let attempt = f.look().await.attempts[0].0.clone();
+    let machine = attempt.machine.clone();
+    for _ in 0..2 {
+        let session = f.store.session(&machine).await.unwrap().unwrap();
+        assert!(session.attempt.is_some() && session.pod.is_some() && session.run.is_some());
+    }
+    assert!(f.store.claimed(&machine, "boot", &attempt.id).await.unwrap().is_none(), "nobody has claimed it");
+    assert!(matches!(f.store.claim(&machine, "boot", false).await.unwrap(), Claim::Mine(_)));
+    assert!(f.store.claimed(&machine, "boot", &attempt.id).await.unwrap().is_some());
+    assert!(f.store.claimed(&machine, "another boot", &attempt.id).await.unwrap().is_none());
+    f.write(vec![Op::Delete { key: attempt.row(), pre: Pre::Any, last: None }]).await;
+    for _ in 0..2 {
+        let session = f.store.session(&machine).await.unwrap().unwrap();
+        assert!(session.attempt.is_none() && session.pod.is_none());
+    }
+    f.write(vec![Op::Delete {
+        key: crate::records::machine::row("cell-a", &machine),
+        pre: Pre::Any,
+        last: None,
+    }])
+    .await;
+    assert!(f.store.session(&machine).await.unwrap().is_none());
 }

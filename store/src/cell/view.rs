@@ -92,10 +92,13 @@ impl CellStore {
         due_rows: &BTreeSet<RowKey>,
     ) -> Result<Look, CellError> {
         // What belongs to it is found by its uid.
-        let answers = self.snapshot(vec![Read::Get(run.row())]).await?.answers;
-        let mut known = answers.first().map(|rows| seen(run, rows)).transpose()?.flatten();
         let uid_of = |found: &Seen| apimachinery::meta::uid(&found.value).to_owned();
-        let mut uid = known.as_ref().map(uid_of);
+        let (mut uid, mut known) = (self.known.uid(run), None);
+        if uid.is_none() {
+            let answers = self.snapshot(vec![Read::Get(run.row())]).await?.answers;
+            known = answers.first().map(|rows| seen(run, rows)).transpose()?.flatten();
+            uid = known.as_ref().map(uid_of);
+        }
         loop {
             let mut reads = vec![Read::Get(run.row())];
             let mut due_rows = due_rows.clone();
@@ -117,8 +120,12 @@ impl CellStore {
                 None => seen(run, &answers[0])?,
                 known => known,
             };
-            let Some(found) = found else { return Ok(Look::Gone(due)) };
+            let Some(found) = found else {
+                self.known.forget_uid(run);
+                return Ok(Look::Gone(due));
+            };
             let found_uid = uid_of(&found);
+            self.known.learn_uid(run, &found_uid);
             if uid.as_ref() != Some(&found_uid) {
                 // Another one of that name by now: look at what belongs to it, at a new single moment.
                 uid = Some(found_uid);

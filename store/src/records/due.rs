@@ -41,3 +41,20 @@ pub fn parse(key: &str) -> Option<(i64, ObjectKey)> {
 pub fn put(cell: &str, run: &ObjectKey, at_us: i64) -> Op {
     Op::Put { key: key(cell, run, at_us), pre: Pre::Any, owner: None, body: super::encode(&()), prev: None }
 }
+
+/// The op that makes `cell` look now at something new, whose uid it is told: what belongs to a run is found by its uid,
+/// and a cell that knows it looks once where it would have to look twice.
+pub fn put_new(cell: &str, run: &ObjectKey, uid: &str) -> Op {
+    Op::Put {
+        key: key(cell, run, 0),
+        pre: Pre::Any,
+        owner: None,
+        body: super::encode(&Some(uid)),
+        prev: None,
+    }
+}
+
+/// The uid that a row tells; `None`: it tells none.
+pub fn uid(body: &[u8]) -> Option<String> {
+    super::decode(body).ok().flatten()
+}
