@@ -10,7 +10,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{Request, StatusCode, header};
 use store::records::cell::Replica;
-use tenancy::peer::{RING, VERSION, VERSION_HEADER};
+use tenancy::peer::{RING, Reused, VERSION, VERSION_HEADER};
 use tokio::sync::Notify;
 
 use crate::{Inner, runs};
@@ -30,6 +30,7 @@ pub(crate) struct Replicas {
     others: Mutex<Vec<Replica>>,
     names: Mutex<BTreeSet<String>>,
     told: Notify,
+    tokens: Reused,
 }
 
 impl Replicas {
@@ -102,7 +103,7 @@ pub(crate) fn start(cell: &Arc<Inner>) {
 async fn tell(cell: &Inner, address: &str, body: axum::body::Bytes) {
     let me = &cell.config.peers.me;
     let now_us = cell.host.clock.utc().0;
-    let Ok(token) = me.call(me.peer(), &format!("POST {RING}"), "", now_us) else { return };
+    let Ok(token) = cell.replicas.tokens.call(me, me.peer(), &format!("POST {RING}"), now_us) else { return };
     let request = Request::post(RING)
         .header(header::AUTHORIZATION, format!("Bearer {token}"))
         .header(VERSION_HEADER, VERSION)

@@ -11,7 +11,7 @@ use http::{Method, Request, Response, StatusCode, header};
 use store::backend::ReadError;
 use store::tenant::{Reach, TenantStore};
 use tenancy::id::CellId;
-use tenancy::peer::{PROOF, Peer, Peers, VERSION, VERSION_HEADER, WAKE};
+use tenancy::peer::{PROOF, Peer, Peers, Reused, VERSION, VERSION_HEADER, WAKE};
 
 use crate::app::App;
 
@@ -19,8 +19,6 @@ use crate::app::App;
 const ANSWER_MAX: Duration = Duration::from_secs(5);
 /// A held wake-up stays open for longer.
 const HOLD_MAX: Duration = Duration::from_secs(60);
-/// Wake-up calls use one token for so long, µs: half its life.
-const TOKEN_US: i64 = 30_000_000;
 /// Pauses between two tries to wake a cell that has not taken its work.
 const AGAIN_FIRST: Duration = Duration::from_millis(100);
 const AGAIN_MAX: Duration = Duration::from_secs(5);
@@ -38,7 +36,7 @@ pub struct Cells {
     waking: Mutex<BTreeMap<String, bool>>,
     /// Cells for which a wake-up is held open.
     holding: Mutex<BTreeSet<String>>,
-    tokens: Mutex<BTreeMap<String, (String, i64)>>,
+    tokens: Reused,
 }
 
 /// Why a cell has not answered.
@@ -69,7 +67,7 @@ impl Cells {
             peers,
             waking: Mutex::default(),
             holding: Mutex::default(),
-            tokens: Mutex::default(),
+            tokens: Reused::default(),
         }
     }
 
@@ -211,17 +209,8 @@ impl Cells {
     }
 
     fn wake_token(&self, cell: &str, path: &str) -> Option<String> {
-        let now_us = self.host.clock.utc().0;
-        let name = format!("{cell} {path}");
-        if let Some((token, since_us)) = lock(&self.tokens).get(&name)
-            && (0..TOKEN_US).contains(&(now_us - since_us))
-        {
-            return Some(token.clone());
-        }
         let peer = Peer::Cell(CellId::parse(cell).ok()?);
-        let token = self.peers.me.call(&peer, &format!("POST {path}"), "", now_us).ok()?;
-        lock(&self.tokens).insert(name, (token.clone(), now_us));
-        Some(token)
+        self.tokens.call(&self.peers.me, &peer, &format!("POST {path}"), self.host.clock.utc().0).ok()
     }
 
     /// Starts the job that wakes cells which sleep or are silent while there is work for them: whoever accepted it
