@@ -3,6 +3,7 @@
 mod lines;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use apimachinery::meta;
 use apimachinery::status::Status;
@@ -20,6 +21,11 @@ use crate::entry::Ask;
 use crate::objects;
 use crate::route::Objects;
 use lines::{Lines, Options};
+
+/// How often, and with which pause, a Pod is looked for that takes the place of one that is gone: its run makes it at
+/// once.
+const SUCCESSOR_LOOKS: u32 = 20;
+const SUCCESSOR_PAUSE: Duration = Duration::from_millis(50);
 
 /// Serves a container's log.
 ///
@@ -46,7 +52,18 @@ pub async fn serve(app: &Arc<App>, grant: &Grant, ask: &Ask, target: &Objects) -
         return Err(Box::new(Status::bad_request(message)));
     }
     let options = Options::parse(&ask.params, app.host.clock.utc().0)?;
-    let body = open(app, grant, &pod, &container, follow).await?;
+    let mut reader = Reader {
+        app: app.clone(),
+        grant: grant.clone(),
+        target: target.clone(),
+        uid: meta::uid(&pod).to_owned(),
+        container,
+        follow,
+    };
+    let mut body = reader.open(&pod).await?;
+    if body.is_none() {
+        body = reader.of_successor().await;
+    }
     let mut response = answer::bytes(StatusCode::OK, "text/plain", Vec::new());
     *response.body_mut() = match body {
         Some(body) if options.tail.is_some() && !follow => {
@@ -54,7 +71,7 @@ pub async fn serve(app: &Arc<App>, grant: &Grant, ask: &Ask, target: &Objects) -
             let mut lines = Lines::new(options);
             Body::from(lines.tail(&whole))
         }
-        Some(body) => Body::from_stream(stream(body, Lines::new(options))),
+        Some(body) => Body::from_stream(stream(reader, body, Lines::new(options))),
         None => Body::empty(),
     };
     Ok(response)
@@ -106,54 +123,98 @@ fn waiting_reason(pod: &Value, container: &str) -> String {
     reason.unwrap_or("PodInitializing").to_owned()
 }
 
-/// The log at the pod's cell; `None` when there is none.
-async fn open(
-    app: &Arc<App>,
-    grant: &Grant,
-    pod: &Value,
-    container: &str,
+/// Somebody reads the log of a container.
+struct Reader {
+    app: Arc<App>,
+    grant: Grant,
+    target: Objects,
+    /// The Pod that is read.
+    uid: String,
+    container: String,
     follow: bool,
-) -> Result<Option<Body>, Refused> {
-    let Some(cell) = meta::annotation(pod, CELL) else { return Ok(None) };
-    let path = format!(
-        "{}/{}/{}/{}/{container}?offset=0&follow={follow}",
-        tenancy::peer::LOGS,
-        grant.tenant(),
-        meta::namespace(pod),
-        meta::uid(pod),
-    );
-    let response = app.cells.get(cell, &path).await.map_err(|away| match away {
-        Away::Store(error) => answer::read_failed(&error),
-        Away::Silent(_) | Away::Refused { .. } => self::away(),
-    })?;
-    match response.status() {
-        StatusCode::OK => Ok(Some(response.into_body())),
-        StatusCode::NOT_FOUND => Ok(None),
-        _ => Err(away()),
+}
+
+impl Reader {
+    /// The log at the Pod's cell; `None` when there is none.
+    async fn open(&self, pod: &Value) -> Result<Option<Body>, Refused> {
+        let Some(cell) = meta::annotation(pod, CELL) else { return Ok(None) };
+        let path = format!(
+            "{}/{}/{}/{}/{}?offset=0&follow={}",
+            tenancy::peer::LOGS,
+            self.grant.tenant(),
+            meta::namespace(pod),
+            meta::uid(pod),
+            self.container,
+            self.follow,
+        );
+        let response = self.app.cells.get(cell, &path).await.map_err(|away| match away {
+            Away::Store(error) => answer::read_failed(&error),
+            Away::Silent(_) | Away::Refused { .. } => self::away(),
+        })?;
+        match response.status() {
+            StatusCode::OK => Ok(Some(response.into_body())),
+            StatusCode::NOT_FOUND => Ok(None),
+            _ => Err(away()),
+        }
+    }
+
+    /// The log of the Pod that has taken the place of the one that was read, for who follows. A Pod whose machine is
+    /// lost before anything of it has begun is made anew under its name, and a follower means the one that runs.
+    async fn of_successor(&mut self) -> Option<Body> {
+        let (namespace, name) = (self.target.namespace.clone()?, self.target.name.clone()?);
+        let looks = if self.follow { SUCCESSOR_LOOKS } else { 0 };
+        for _ in 0..looks {
+            let row = self.app.tenants.object_get(&self.grant, "pods", &namespace, &name).await.ok()?;
+            let Some(row) = row else {
+                self.app.host.clock.sleep(SUCCESSOR_PAUSE).await;
+                continue;
+            };
+            let pod = objects::open(&self.app, &self.grant, &self.target, &row).ok()?;
+            if meta::uid(&pod) == self.uid {
+                // It is still there: it has said nothing.
+                return None;
+            }
+            meta::uid(&pod).clone_into(&mut self.uid);
+            if let Some(body) = self.open(&pod).await.ok()? {
+                return Some(body);
+            }
+        }
+        None
     }
 }
 
-fn stream(body: Body, lines: Lines) -> impl futures_util::Stream<Item = Result<Bytes, axum::Error>> {
-    futures_util::stream::unfold((body, lines, false), |(mut body, mut lines, ended)| async move {
+fn stream(
+    reader: Reader,
+    body: Body,
+    lines: Lines,
+) -> impl futures_util::Stream<Item = Result<Bytes, axum::Error>> {
+    let state = (reader, body, lines, true, false);
+    futures_util::stream::unfold(state, |(mut reader, mut body, mut lines, mut silent, ended)| async move {
         if ended {
             return None;
         }
         loop {
             let frame = match body.frame().await {
                 Some(Ok(frame)) => frame,
-                Some(Err(error)) => return Some((Err(error), (body, lines, true))),
+                Some(Err(error)) => return Some((Err(error), (reader, body, lines, silent, true))),
                 None => {
+                    if silent && let Some(next) = reader.of_successor().await {
+                        body = next;
+                        continue;
+                    }
                     let rest = lines.finish();
-                    return (!rest.is_empty()).then_some((Ok(rest.into()), (body, lines, true)));
+                    return (!rest.is_empty())
+                        .then_some((Ok(rest.into()), (reader, body, lines, silent, true)));
                 }
             };
             let Ok(data) = frame.into_data() else { continue };
+            silent &= data.is_empty();
             let out = lines.feed(&data);
             if lines.is_full() {
-                return Some((Ok(out.into()), (body, lines, true)));
+                return Some((Ok(out.into()), (reader, body, lines, silent, true)));
             }
             if !out.is_empty() {
-                return Some((Ok(out.into()), (body, lines, false)));
+                return Some((Ok(out.into()), (reader, body, lines, silent, false)));
             }
         }
     })

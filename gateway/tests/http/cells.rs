@@ -148,3 +148,71 @@ async fn a_wake_up_is_repeated_until_the_cell_has_taken_its_work() {
     }
     panic!("the cell was not woken");
 }
+
+/// A Pod whose machine is lost before anything of it has begun is made anew under its name: who follows its log gets the
+/// log of the one that runs.
+#[tokio::test]
+async fn who_follows_the_log_of_a_pod_that_is_made_anew_gets_the_new_ones() {
+    let rig = Rig::new().await;
+    known(&rig, &["local:logs"]).await;
+    let (me, host) = (peers("cell/here"), rig.host.clone());
+    let lost = Arc::new(tokio::sync::Notify::new());
+    let ends = lost.clone();
+    let log = move |request: Request<Body>| async move {
+        let token = request.headers()["authorization"].to_str().unwrap().strip_prefix("Bearer ").unwrap();
+        let asked = format!("GET {}", request.uri().path_and_query().unwrap());
+        let call = me.trust.verify_call(token, me.me.peer(), &asked, host.clock.utc().0).unwrap();
+        let proof = me.me.proof(&Peer::Gateway, 200, &call.nonce, host.clock.utc().0).unwrap();
+        if asked.contains("/second/") {
+            return ([(PROOF, proof)], Body::from("1970-01-01T00:00:00Z stdout F said by the second\n"));
+        }
+        // The first one's log ends without a word when its machine is lost.
+        let silence = futures_util::stream::once(async move {
+            ends.notified().await;
+            Ok::<_, std::io::Error>(bytes::Bytes::new())
+        });
+        ([(PROOF, proof)], Body::from_stream(silence))
+    };
+    serve(&rig, "local:logs", Router::new().fallback(get(log)));
+    rig.host.clock.sleep(Duration::from_millis(20)).await;
+    let key = ObjectKey {
+        tenant: "acme".into(),
+        kind: "pods".into(),
+        namespace: "default".into(),
+        name: "p".into(),
+    };
+    let pod = |uid: &str| {
+        let pod = serde_json::json!({
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": {"name": "p", "namespace": "default", "uid": uid, "annotations": {"cella.dev/cell": "here"}},
+            "spec": {"containers": [{"name": "step-a"}]},
+        });
+        (key.row(), store::object::encode(&pod))
+    };
+    write(&rig, vec![pod("first")]).await;
+    let token = rig.token("acme", tenancy::access::Role::Viewer);
+    let follow = || {
+        Request::get("/api/v1/namespaces/default/pods/p/log?follow=true")
+            .header("authorization", format!("Bearer {token}"))
+            .body(Body::empty())
+            .unwrap()
+    };
+    let response = rig.raw(follow()).await;
+    assert_eq!(response.status(), StatusCode::OK);
+    // Removed, and made again a moment later.
+    let gone = Op::Delete { key: key.row(), pre: Pre::Any, last: None };
+    rig.store.txn(Txn { id: RequestId(rig.host.id()), name: "test", ops: vec![gone] }).await.unwrap();
+    lost.notify_one();
+    let all = axum::body::to_bytes(response.into_body(), 1000);
+    let made = async {
+        rig.host.clock.sleep(Duration::from_millis(120)).await;
+        write(&rig, vec![pod("second")]).await;
+    };
+    let (all, ()) = futures_util::future::join(all, made).await;
+    assert_eq!(&all.unwrap()[..], b"said by the second\n");
+    // One that is there, and has said nothing, ends at once.
+    write(&rig, vec![pod("first")]).await;
+    let response = rig.raw(follow()).await;
+    lost.notify_one();
+    assert!(axum::body::to_bytes(response.into_body(), 1000).await.unwrap().is_empty());
+}

@@ -1,5 +1,6 @@
 //! A client of another make: the `kube` crate, with its typed errors, its watcher and its log stream.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use base::host::Host;
@@ -7,7 +8,7 @@ use futures_util::{AsyncBufReadExt, StreamExt};
 use integration::commands::Tools;
 use integration::leaks;
 use integration::server::{Options, Server};
-use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod};
 use kube::api::{
     ApiResource, DeleteParams, DynamicObject, ListParams, LogParams, Patch, PatchParams, PostParams,
 };
@@ -67,6 +68,7 @@ async fn the_kube_crate_runs_watches_and_reads_logs() {
     errors_are_typed(&client, &runs).await;
     lists_are_paged_and_selected(&client, &runs).await;
     objects_are_applied_and_patched(&client).await;
+    a_claim_and_its_content_go_with_their_run(&host, &client, server.data()).await;
 
     let other = taskruns(&self::client(&server, "globex").await);
     assert_eq!(code(&other.get("one").await.unwrap_err()), 404, "another tenant");
@@ -114,6 +116,65 @@ async fn a_run_from_create_to_log(host: &Host, client: &Client, runs: &Api<Dynam
         }
     })
     .await;
+}
+
+/// A claim made from a template carries files from one task's machine to the next, and is deleted with its PipelineRun:
+/// the object, and the folder with what was in it.
+async fn a_claim_and_its_content_go_with_their_run(host: &Host, client: &Client, data: &Path) {
+    let kind = GroupVersionKind::gvk("tekton.dev", "v1", "PipelineRun");
+    let runs: Api<DynamicObject> =
+        Api::namespaced_with(client.clone(), "default", &ApiResource::from_gvk(&kind));
+    let claims: Api<PersistentVolumeClaim> = Api::namespaced(client.clone(), "default");
+    let task = |name: &str, after: &[&str], script: &str| {
+        json!({"name": name, "runAfter": after, "workspaces": [{"name": "disk", "workspace": "disk"}],
+            "taskSpec": {"workspaces": [{"name": "disk"}],
+                "steps": [{"name": "s", "image": "busybox", "script": script}]}})
+    };
+    let write = task("write", &[], "echo kept-on-a-claim > $(workspaces.disk.path)/file");
+    let read = task("read", &["write"], "grep -q kept-on-a-claim $(workspaces.disk.path)/file");
+    let template =
+        json!({"spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Mi"}}}});
+    let run = json!({
+        "apiVersion": "tekton.dev/v1", "kind": "PipelineRun", "metadata": {"name": "with-claim"},
+        "spec": {"pipelineSpec": {"workspaces": [{"name": "disk"}], "tasks": [write, read]},
+            "workspaces": [{"name": "disk", "volumeClaimTemplate": template}]},
+    });
+    runs.create(&PostParams::default(), &serde_json::from_value(run).unwrap()).await.unwrap();
+    soon(host, "the run with a claim", async {
+        loop {
+            let run = runs.get("with-claim").await.unwrap();
+            match succeeded(&run) {
+                Some("True") => return,
+                Some("False") => panic!("{}", run.data["status"]),
+                _ => host.clock.sleep(Duration::from_millis(50)).await,
+            }
+        }
+    })
+    .await;
+    let made = claims.list(&ListParams::default()).await.unwrap().items;
+    assert_eq!(made.len(), 1, "{made:?}");
+    let folder = volume(data, made[0].metadata.uid.as_deref().unwrap());
+    assert_eq!(std::fs::read_to_string(folder.join("file")).unwrap(), "kept-on-a-claim\n");
+    runs.delete("with-claim", &DeleteParams::background()).await.unwrap();
+    soon(host, "the deletion of the claim", async {
+        while !claims.list(&ListParams::default()).await.unwrap().items.is_empty() || folder.exists() {
+            host.clock.sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await;
+}
+
+/// The folder of a claim: each cell keeps its own in its part of the data folder.
+fn volume(data: &Path, uid: &str) -> PathBuf {
+    let mut folders = vec![data.to_owned()];
+    while let Some(folder) = folders.pop() {
+        if folder.ends_with(Path::new("volumes").join(uid)) {
+            return folder;
+        }
+        let inside = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        folders.extend(inside.map(|entry| entry.path()).filter(|path| path.is_dir() && !path.is_symlink()));
+    }
+    panic!("the claim {uid} has no folder")
 }
 
 async fn follow(client: &Client, pod: &str) {

@@ -6,25 +6,25 @@
 //! called from a process with one thread, so `x` executes itself for this.
 
 use std::fs::{self, File};
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use flate2::read::GzDecoder;
 use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::syscall::syscall::SyscallType;
 use nix::mount::{MsFlags, mount, umount};
 use nix::sys::wait::waitpid;
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
-use super::{Bench, quantile, taskrun};
+use super::{Bench, taskrun};
 use crate::commands::Clock;
 
 /// Image of the measured steps.
 const IMAGE: &str = "docker.io/library/busybox";
-const ROUNDS: usize = 10;
 
 /// The specifications of the step containers of a TaskRun of `count` steps, as they run on `bench`.
 pub async fn specifications(bench: &Bench, count: usize) -> Result<Vec<Value>> {
@@ -63,20 +63,47 @@ fn running(count: usize) -> Result<Vec<Value>> {
     Ok(Vec::new())
 }
 
-/// Runs [`measure`] in a process of its own: ms for all of `containers`, the median of several rounds.
-pub fn measured(images: &Path, containers: &[Value]) -> Result<f64> {
-    let folder = tempfile::tempdir()?;
-    let list = folder.path().join("containers.json");
-    fs::write(&list, serde_json::to_vec(containers)?)?;
-    let output = Command::new(std::env::current_exe()?).arg("raw").arg(&list).arg(images).output()?;
-    if !output.status.success() {
-        bail!("the raw containers failed: {}", String::from_utf8_lossy(&output.stderr).trim());
-    }
-    String::from_utf8(output.stdout)?.trim().parse().context("no figure")
+/// [`measure`] in a process of its own, which does a round whenever it is asked.
+pub struct Raw {
+    process: Child,
+    ask: ChildStdin,
+    answers: BufReader<ChildStdout>,
+    _folder: TempDir,
 }
 
-/// Creates, starts, waits for and deletes the containers whose specifications `list` has, one after another, and
-/// prints the median time of such a round, ms.
+impl Raw {
+    /// Makes everything ready for rounds of `containers`.
+    pub fn new(images: &Path, containers: &[Value]) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let list = folder.path().join("containers.json");
+        fs::write(&list, serde_json::to_vec(containers)?)?;
+        let mut command = Command::new(std::env::current_exe()?);
+        command.arg("raw").arg(&list).arg(images).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut process = command.spawn()?;
+        let ask = process.stdin.take().context("no stdin")?;
+        let answers = BufReader::new(process.stdout.take().context("no stdout")?);
+        Ok(Self { process, ask, answers, _folder: folder })
+    }
+
+    /// One round: ms for all containers, one after another.
+    pub fn round(&mut self) -> Result<f64> {
+        self.ask.write_all(b"\n")?;
+        let mut line = String::new();
+        self.answers.read_line(&mut line)?;
+        line.trim().parse().context("the raw containers failed")
+    }
+
+    /// Ends the process.
+    pub fn end(self) -> Result<()> {
+        let Self { mut process, ask, .. } = self;
+        drop(ask);
+        ensure!(process.wait()?.success(), "the raw containers failed");
+        Ok(())
+    }
+}
+
+/// For each line that comes in: creates, starts, waits for and deletes the containers whose specifications `list` has,
+/// one after another, and prints how many ms that took.
 ///
 /// # Errors
 /// What the runtime says.
@@ -89,15 +116,14 @@ pub fn measure(list: &Path, images: &Path) -> Result<()> {
     unpack(images, &folder.path().join("image"))?;
     // Containers outlive the process between us and them.
     nix::sys::prctl::set_child_subreaper(true)?;
-    let mut rounds = Vec::new();
-    for round in 0..ROUNDS {
+    for (round, line) in std::io::stdin().lines().enumerate() {
+        line?;
         let began = Clock::now();
         for (n, container) in containers.iter_mut().enumerate() {
             one(folder.path(), &format!("raw-{}-{round}-{n}", std::process::id()), container)?;
         }
-        rounds.push(began.elapsed().as_secs_f64() * 1000.0);
+        println!("{:.1}", began.elapsed().as_secs_f64() * 1000.0);
     }
-    println!("{:.1}", quantile(&mut rounds, 0.5));
     Ok(())
 }
 
