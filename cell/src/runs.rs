@@ -296,10 +296,19 @@ async fn pass(cell: &Arc<Inner>, key: &ObjectKey, rows: &BTreeSet<RowKey>) -> Re
         let outcome = cell.engine.decide(&key.kind, &observed, &settings, &cell.installation, now_us);
         put_back(&mut view, observed);
         match outcome {
-            Outcome::Need(needs) => need(cell, &view, needs, &mut wanted, &mut extra).await?,
+            Outcome::Need(needs) => {
+                need(cell, &view, needs, &mut wanted, &mut extra).await?;
+                cell.store.keep(*view);
+            }
             Outcome::Decision(mut decision) => {
                 cell.runs.told.hold_back(&view, &mut decision, cell.host.clock.mono());
-                return settle(cell, &view, *decision, now_us).await.map(|()| view.owned.len());
+                let children = view.owned.len();
+                let over = is_done(decision.status.as_ref().unwrap_or(&view.run.value["status"]));
+                settle(cell, &view, *decision, now_us).await?;
+                if !over {
+                    cell.store.keep(*view);
+                }
+                return Ok(children);
             }
         }
     }

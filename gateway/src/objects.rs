@@ -141,7 +141,7 @@ fn show(app: &App, target: &Objects, object: Value) -> Result<Value, Refused> {
 fn open_stored(app: &App, grant: &Grant, target: &Objects, row: &Row) -> Result<Value, Refused> {
     let damaged = |what: &str| {
         tracing::error!(key = row.key.key, what, "a stored object cannot be read");
-        Box::new(Status::internal("a stored object cannot be read"))
+        self::damaged()
     };
     let mut value = object::of_row(row).map_err(|e| damaged(e.0))?;
     if is_secret(target) {

@@ -272,12 +272,7 @@ impl Watch {
     /// An event with an object as it is stored.
     fn raw(&mut self, kind: &str, body: &[u8], revision: Revision) -> Result<(), object::Damaged> {
         let object = object::to_json(body, revision)?;
-        let mut line = Vec::with_capacity(object.len() + 40);
-        line.extend_from_slice(b"{\"type\":\"");
-        line.extend_from_slice(kind.as_bytes());
-        line.extend_from_slice(b"\",\"object\":");
-        line.extend_from_slice(&object);
-        line.extend_from_slice(b"}\n");
+        let line = [b"{\"type\":\"", kind.as_bytes(), b"\",\"object\":", &object, b"}\n"].concat();
         self.ready.push_back(line.into());
         Ok(())
     }

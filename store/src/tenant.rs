@@ -230,7 +230,7 @@ impl TenantStore {
             None => self.any_cell().await,
         };
         if let Some(cell) = cell {
-            ops.push(due::put_new(&cell, &key, text(object, "uid")));
+            ops.push(due::put_with_uid(&cell, &key, text(object, "uid")));
         }
         for op in due_of(&key, object) {
             if !ops.contains(&op) {
@@ -351,7 +351,7 @@ fn due_of(key: &ObjectKey, object: &Value) -> Vec<Op> {
     let Some(cell) = object["metadata"]["annotations"][CELL].as_str() else { return Vec::new() };
     let mut out = Vec::new();
     if crate::cell::apply::is_looked_at(&key.kind) {
-        out.push(due::put_new(cell, key, text(object, "uid")));
+        out.push(due::put_with_uid(cell, key, text(object, "uid")));
     }
     if let Some((owner, _)) = owner_key(&key.tenant, object) {
         out.push(due::put(cell, &owner, 0));

@@ -6,7 +6,7 @@
 //! address is the cell that was meant. Private keys stay with their owner; everybody else has public halves
 //! ([`Trust`]), so that a stolen cell can pose as no gateway and as no other cell.
 //!
-//! Pure: `now` and nonces are arguments.
+//! `now` and nonces are arguments; nothing but [`Reused`] has a state.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -208,14 +208,14 @@ impl Reused {
     /// [`BadIdentity`].
     pub fn call(&self, me: &Identity, to: &Peer, request: &str, now_us: i64) -> Result<String, BadIdentity> {
         let name = (to.clone(), request.to_owned());
-        let mut tokens = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((token, since_us)) = tokens.get(&name)
+        let tokens = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((token, since_us)) = tokens().get(&name)
             && (0..CALL_LIFE_S * 1_000_000 / 3).contains(&(now_us - since_us))
         {
             return Ok(token.clone());
         }
         let token = me.call(to, request, "", now_us)?;
-        tokens.insert(name, (token.clone(), now_us));
+        tokens().insert(name, (token.clone(), now_us));
         Ok(token)
     }
 }

@@ -249,7 +249,7 @@ impl CellStore {
         }
         ops.push(object::put(&key, Pre::Absent, &child, None));
         if is_looked_at(&key.kind) {
-            ops.push(due::put_new(self.cell(), &key, &uid));
+            ops.push(due::put_with_uid(self.cell(), &key, &uid));
         }
         Ok(())
     }

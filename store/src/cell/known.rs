@@ -1,4 +1,5 @@
-//! What never changes once it was written, remembered: which uid a run has, and what a machine's session is about.
+//! What never changes once it was written, remembered: which uid a run has, what a machine's session is about, and what
+//! a document says at a revision.
 //!
 //! It saves round trips and nothing else. Whatever is read by it is read at one moment and compared with what it says
 //! itself; an entry that is wrong, because something of that name was made anew, costs one further read.
@@ -6,11 +7,16 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::Seen;
 use crate::backend::RowKey;
 use crate::object::ObjectKey;
 
 /// More entries than this are not kept: all are forgotten then, and learnt again by reading.
 const MAX: usize = 8192;
+/// Documents that belong to runs of fewer are not kept: reading them anew costs little.
+const KEPT_FROM: usize = 32;
+/// So many documents are kept, of all runs together.
+const KEPT_MAX: usize = 4096;
 
 /// The rows that a machine's session is read from, beside the machine's own.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -28,6 +34,8 @@ pub(super) struct Subject {
 pub(super) struct Known {
     uids: Mutex<BTreeMap<ObjectKey, String>>,
     subjects: Mutex<BTreeMap<String, Subject>>,
+    /// What a large run owned at the last look at it.
+    owned: Mutex<BTreeMap<ObjectKey, Vec<Seen>>>,
 }
 
 impl Known {
@@ -44,9 +52,28 @@ impl Known {
         }
     }
 
-    /// There is no run of this name, or nobody will look at it any more.
-    pub(super) fn forget_uid(&self, run: &ObjectKey) {
+    /// There is no run of this name.
+    pub(super) fn forget_run(&self, run: &ObjectKey) {
         lock(&self.uids).remove(run);
+        lock(&self.owned).remove(run);
+    }
+
+    /// What `run` owned at the last look, if it was kept. It is not kept any more: whoever looks gives it back.
+    pub(super) fn take_owned(&self, run: &ObjectKey) -> BTreeMap<ObjectKey, Seen> {
+        let owned = lock(&self.owned).remove(run).unwrap_or_default();
+        owned.into_iter().map(|seen| (seen.key.clone(), seen)).collect()
+    }
+
+    /// Keeps what `run` owns for the next look, if it is much.
+    pub(super) fn keep_owned(&self, run: ObjectKey, owned: Vec<Seen>) {
+        if owned.len() < KEPT_FROM {
+            return;
+        }
+        let mut all = lock(&self.owned);
+        if all.values().map(Vec::len).sum::<usize>() + owned.len() > KEPT_MAX {
+            all.clear();
+        }
+        all.insert(run, owned);
     }
 
     /// What the session of this machine is about.

@@ -186,7 +186,7 @@ async fn a_run_made_anew_under_a_known_name_is_seen_with_what_belongs_to_it() {
     let after = f.look().await;
     assert_eq!((after.owned.len(), after.attempts.len()), (0, 0), "nothing of the first one's");
     // A row that tells a uid which was true once does not mislead either.
-    f.write(vec![due::put_new("cell-a", &f.run, "u")]).await;
+    f.write(vec![due::put_with_uid("cell-a", &f.run, "u")]).await;
     assert_eq!(f.due().await, 1);
     assert_eq!((f.look().await.owned.len(), f.look().await.due.len()), (0, 1));
 }
@@ -218,4 +218,32 @@ async fn a_machine_is_asked_for_one_moment_and_an_attempt_that_is_gone_is_not_re
     }])
     .await;
     assert!(f.store.session(&machine).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn what_a_large_run_owned_is_kept_and_what_has_changed_is_read_anew() {
+    let f = Fixture::new().await;
+    let key = |n: usize| ObjectKey { kind: "pods".into(), name: format!("pod-{n:02}"), ..f.run.clone() };
+    let owner = json!({"apiVersion": "tekton.dev/v1", "kind": "TaskRun", "name": "one", "uid": "u", "controller": true});
+    let pod = |n: usize, label: &str| {
+        let name = key(n).name;
+        json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "default",
+            "labels": {"l": label}, "ownerReferences": [owner]}})
+    };
+    let puts = (0..40).map(|n| object::put(&key(n), Pre::Absent, &pod(n, "old"), None));
+    f.write(puts.collect()).await;
+    let mut first = f.look().await;
+    // Marked in memory only, so that it shows which documents were read again.
+    first.owned.iter_mut().for_each(|seen| seen.value["kept"] = true.into());
+    f.store.keep(first);
+    let changed = [object::put(&key(3), Pre::Any, &pod(3, "new"), None)];
+    let gone = Op::Delete { key: key(4).row(), pre: Pre::Any, last: None };
+    f.write(changed.into_iter().chain([gone]).collect()).await;
+    let second = f.look().await;
+    let kept: Vec<_> = second.owned.iter().filter(|seen| seen.value["kept"] == true).collect();
+    assert_eq!((second.owned.len(), kept.len()), (39, 38));
+    let anew = second.owned.iter().find(|seen| seen.key == key(3)).unwrap();
+    assert_eq!(anew.value["metadata"]["labels"]["l"], "new");
+    // It was lent to one look.
+    assert!(f.look().await.owned.iter().all(|seen| seen.value["kept"].is_null()));
 }

@@ -42,9 +42,9 @@ pub fn put(cell: &str, run: &ObjectKey, at_us: i64) -> Op {
     Op::Put { key: key(cell, run, at_us), pre: Pre::Any, owner: None, body: super::encode(&()), prev: None }
 }
 
-/// The op that makes `cell` look now at something new, whose uid it is told: what belongs to a run is found by its uid,
-/// and a cell that knows it looks once where it would have to look twice.
-pub fn put_new(cell: &str, run: &ObjectKey, uid: &str) -> Op {
+/// The op that makes `cell` look at `run` now, and tells it the run's uid: what belongs to a run is found by its uid, and
+/// a cell that knows it looks once where it would have to look twice.
+pub fn put_with_uid(cell: &str, run: &ObjectKey, uid: &str) -> Op {
     Op::Put {
         key: key(cell, run, 0),
         pre: Pre::Any,
