@@ -19,6 +19,7 @@ mod state;
 mod tasks;
 mod timeouts;
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
@@ -146,11 +147,12 @@ impl<'a> Pass<'a> {
             object_mut(&mut self.status).insert("pipelineSpec".into(), found.spec.clone());
             self.run_fits(&found.spec, &found.name)?;
         }
-        let spec = apply::pipeline(&found.spec, self.run(), &found.name);
+        let original = first.then(|| found.spec.clone());
+        let spec = apply::pipeline(found.spec, self.run(), &found.name);
         object_mut(&mut self.status).insert("pipelineSpec".into(), spec.clone());
         self.still_valid(&spec, &found.name)?;
         let tasks = self.tasks(&spec, &found.name)?;
-        self.tasks_fit(&tasks, first.then_some(&found.spec))?;
+        self.tasks_fit(&tasks, original.as_ref())?;
         let mut facts = Facts::new(self.run(), &spec, tasks, self.times());
         self.programs_run(&facts.tasks)?;
         if facts.before_the_first() {
@@ -216,8 +218,7 @@ impl<'a> Pass<'a> {
         facts.look_again();
         for at in facts.finally_queue() {
             let states = facts.states();
-            let entry = &mut facts.tasks[at].entry;
-            put_states(entry, &states);
+            put_states(facts.tasks[at].entry.to_mut(), &states);
             if let Ok(found) = results::resolve(&facts.tasks[at].entry, |name| facts.find(name)) {
                 results::put(&mut facts.tasks[at].entry, &found);
                 self.finally_begins(facts);
@@ -302,10 +303,10 @@ impl<'a> Pass<'a> {
             Err(refused) => return Err(self.not_created(&task, &refused)),
         };
         let room = WRITES_MAX - self.decision.creates.len();
-        let there: BTreeSet<&str> = task.children.iter().map(name).collect();
+        let there: BTreeSet<&str> = task.each_child().map(name).collect();
         let new: Vec<Value> = all.into_iter().filter(|c| !there.contains(name(c))).take(room).collect();
         self.decision.creates.extend(new.iter().cloned());
-        task.children.extend(new);
+        task.children.extend(new.into_iter().map(Cow::Owned));
         if task.lacks_children() {
             self.decision.also_after_us = Some(0);
         }
@@ -462,7 +463,7 @@ fn keep_started(now: &Value, before: &Value) -> Value {
 fn put_states(entry: &mut Value, states: &crate::engine::substitution::Replacements) {
     let matrix = object_mut(entry).remove("matrix");
     let workspaces = object_mut(entry).remove("workspaces");
-    results::put(entry, states);
+    results::put_into(entry, states);
     for (key, kept) in [("matrix", matrix), ("workspaces", workspaces)] {
         if let Some(kept) = kept {
             object_mut(entry).insert(key.into(), kept);

@@ -15,16 +15,15 @@ const DEPTH_MAX: usize = 10;
 const LITERAL: [&str; 5] = ["computeResources", "results", "timeout", "description", "displayName"];
 
 /// The pipeline with params, context and workspaces of `run` substituted.
-pub fn pipeline(spec: &Value, run: &Value, pipeline_name: &str) -> Value {
-    let mut out = spec.clone();
-    let all = [of_params(list(spec, "params"), run), context(run, pipeline_name), workspaces(spec, run)];
+pub fn pipeline(mut spec: Value, run: &Value, pipeline_name: &str) -> Value {
+    let all = [of_params(list(&spec, "params"), run), context(run, pipeline_name), workspaces(&spec, run)];
     for part in ["tasks", "finally"] {
-        let tasks = object_mut(&mut out).get_mut(part).and_then(Value::as_array_mut);
+        let tasks = object_mut(&mut spec).get_mut(part).and_then(Value::as_array_mut);
         for entry in tasks.into_iter().flatten().filter(|entry| has_variables(entry)) {
             all.iter().for_each(|replacements| task(entry, replacements));
         }
     }
-    out
+    spec
 }
 
 /// Whether there is anything to replace in a document.

@@ -31,7 +31,7 @@ impl Pass<'_> {
     /// # Errors
     /// [`Refused`] where a workspace or a param's value is not what the task asks for.
     pub(super) fn children(&self, facts: &Facts, task: &Task) -> Result<Vec<Value>, Refused> {
-        let mut entry = task.entry.clone();
+        let mut entry = Value::clone(&task.entry);
         let sizes = sizes(&entry, facts);
         apply::at_start(&mut entry, sizes);
         let combinations = matrix::fan_out(&entry["matrix"]);

@@ -23,7 +23,7 @@ pub struct Facts<'a> {
     /// The run.
     pub run: &'a Value,
     /// Its tasks, those of `finally` last.
-    pub tasks: Vec<Task>,
+    pub tasks: Vec<Task<'a>>,
     /// Its times.
     pub times: Timeouts,
     /// Tasks that can never start because a result they need was not given, with the text that says so.
@@ -39,7 +39,7 @@ pub struct Facts<'a> {
 
 impl<'a> Facts<'a> {
     /// Gathers them.
-    pub fn new(run: &'a Value, spec: &Value, tasks: Vec<Task>, times: Timeouts) -> Self {
+    pub fn new(run: &'a Value, spec: &Value, tasks: Vec<Task<'a>>, times: Timeouts) -> Self {
         let index: BTreeMap<String, usize> =
             tasks.iter().enumerate().map(|(i, t)| (t.name.clone(), i)).collect();
         let graph = Graph::of(list(spec, "tasks"));
@@ -65,7 +65,7 @@ impl<'a> Facts<'a> {
     }
 
     /// A task by name.
-    pub fn find(&self, name: &str) -> Option<&Task> {
+    pub fn find(&self, name: &str) -> Option<&Task<'a>> {
         self.index.get(name).and_then(|at| self.tasks.get(*at))
     }
 
@@ -99,7 +99,7 @@ impl<'a> Facts<'a> {
         self.spec_status() == "StoppedRunFinally"
     }
 
-    fn dag(&self) -> impl Iterator<Item = (usize, &Task)> {
+    fn dag(&self) -> impl Iterator<Item = (usize, &Task<'a>)> {
         self.tasks.iter().enumerate().filter(|(_, t)| !t.finally)
     }
 
@@ -138,7 +138,7 @@ impl<'a> Facts<'a> {
     /// Children of running tasks: of finally tasks, or of the others.
     pub fn running(&self, finally: bool) -> Vec<Value> {
         let tasks = self.tasks.iter().filter(|t| t.finally == finally && t.is_running());
-        let children = tasks.flat_map(|t| &t.children);
+        let children = tasks.flat_map(|t| t.each_child());
         children.filter(|c| !condition::is_done(&c["status"])).cloned().collect()
     }
 
@@ -222,7 +222,7 @@ impl<'a> Facts<'a> {
 
     /// What a run that is not done waits for, in words.
     pub fn waits_for(&self) -> String {
-        let running = self.tasks.iter().filter(|t| t.is_running()).flat_map(|t| &t.children);
+        let running = self.tasks.iter().filter(|t| t.is_running()).flat_map(|t| t.each_child());
         let names: BTreeSet<_> = running.filter(|c| !condition::is_done(&c["status"])).map(name).collect();
         format!("its children to end: {}", names.into_iter().collect::<Vec<_>>().join(", "))
     }

@@ -1,5 +1,7 @@
 //! Pipelines and tasks that a resolver fetches.
 
+use std::borrow::Cow;
+
 use serde_json::Value;
 
 use super::resolve::Pipeline;
@@ -133,7 +135,7 @@ impl Pass<'_> {
         let verdict = self.admit(&mut object, "Task", &source)?;
         let entry = text(&task.entry, "name").to_owned();
         self.trusts(&verdict, &entry, None)?;
-        task.spec = object["spec"].clone();
+        task.spec = Cow::Owned(object["spec"].clone());
         task.task_name = name(&object).to_owned();
         Ok(())
     }

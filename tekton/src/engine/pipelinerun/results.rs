@@ -1,5 +1,6 @@
 //! Results: of tasks as replacements, and of the pipeline itself.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
@@ -101,7 +102,7 @@ pub fn value(task: &Task, result: &str) -> Option<Value> {
 }
 
 /// A result as the only child of a task tells it.
-fn told<'t>(task: &'t Task, result: &str) -> Option<&'t Value> {
+fn told<'t>(task: &'t Task<'_>, result: &str) -> Option<&'t Value> {
     let child = task.children.first().filter(|_| task.kind != Kind::Pipeline)?;
     let found = list(&child["status"], "results").iter().find(|r| text(r, "name") == result)?;
     Some(&found["value"])
@@ -117,7 +118,7 @@ fn of_custom(value: &Value) -> Value {
 /// comes before the second; what is no text counts as an empty one.
 pub fn aggregate(task: &Task) -> BTreeMap<String, Vec<String>> {
     let mut out: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    let mut children: Vec<&Value> = task.children.iter().collect();
+    let mut children: Vec<&Value> = task.each_child().collect();
     children.sort_by_key(|child| name(child));
     for child in children {
         for result in list(&child["status"], "results") {
@@ -135,7 +136,10 @@ pub fn aggregate(task: &Task) -> BTreeMap<String, Vec<String>> {
 ///
 /// # Errors
 /// The first one that cannot be had; then none is replaced.
-pub fn resolve<'t>(entry: &Value, find: impl Fn(&str) -> Option<&'t Task>) -> Result<Replacements, Missing> {
+pub fn resolve<'t>(
+    entry: &Value,
+    find: impl Fn(&str) -> Option<&'t Task<'t>>,
+) -> Result<Replacements, Missing> {
     let mut out = Replacements::default();
     for reference in of_entry(entry) {
         let found = find(&reference.task);
@@ -148,7 +152,7 @@ pub fn resolve<'t>(entry: &Value, find: impl Fn(&str) -> Option<&'t Task>) -> Re
 }
 
 /// References of `entry` to elements beyond the end of a list: the reference's text for the first.
-pub fn beyond_the_end<'t>(entry: &Value, find: impl Fn(&str) -> Option<&'t Task>) -> Option<String> {
+pub fn beyond_the_end<'t>(entry: &Value, find: impl Fn(&str) -> Option<&'t Task<'t>>) -> Option<String> {
     of_entry(entry).iter().find_map(|reference| {
         let task = find(&reference.task)?;
         let (index, value) = (reference.index?, value(task, &reference.result)?);
@@ -197,10 +201,14 @@ fn replace(out: &mut Replacements, head: &str, task: &str, result: &str, value: 
 }
 
 /// Puts replacements of results, states and reasons into an entry.
-pub fn put(entry: &mut Value, replacements: &Replacements) {
-    if replacements.is_empty() || !has_variables(entry) {
-        return;
+pub fn put(entry: &mut Cow<'_, Value>, replacements: &Replacements) {
+    if !replacements.is_empty() && has_variables(entry) {
+        put_into(entry.to_mut(), replacements);
     }
+}
+
+/// As [`put`], into what is owned.
+pub fn put_into(entry: &mut Value, replacements: &Replacements) {
     for part in ["params", "when", "displayName", "matrix"] {
         let Some(value) = object_mut(entry).get_mut(part) else { continue };
         match (part, value) {

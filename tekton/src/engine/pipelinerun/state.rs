@@ -1,5 +1,7 @@
 //! One task of the pipeline: its entry, what it refers to, and the children made for it.
 
+use std::borrow::Cow;
+
 use serde_json::Value;
 
 use crate::engine::condition;
@@ -52,30 +54,31 @@ impl Kind {
     }
 }
 
-/// A task of the pipeline, resolved.
+/// A task of the pipeline, resolved. What it shows of the pipeline and of its children is borrowed until something is put
+/// into it: of a thousand tasks few change in a pass.
 #[derive(Clone, Debug)]
-pub struct Task {
+pub struct Task<'t> {
     /// Its name in the pipeline.
     pub name: String,
     /// Its entry with everything substituted that is known.
-    pub entry: Value,
+    pub entry: Cow<'t, Value>,
     /// Its entry as the list of children shows it: without what only the pass that starts it substitutes.
-    pub shown: Value,
+    pub shown: Cow<'t, Value>,
     /// It is a finally task.
     pub finally: bool,
     /// What it is run as.
     pub kind: Kind,
     /// Spec of the Task, or null.
-    pub spec: Value,
+    pub spec: Cow<'t, Value>,
     /// Name of the Task, or "" if it is embedded.
     pub task_name: String,
     /// Names of its children, there or not.
     pub names: Vec<String>,
     /// Its children that are there.
-    pub children: Vec<Value>,
+    pub children: Vec<Cow<'t, Value>>,
 }
 
-impl Task {
+impl Task<'_> {
     /// It is run several times, with different params.
     pub fn is_matrixed(&self) -> bool {
         !list(&self.entry["matrix"], "params").is_empty()
@@ -85,6 +88,11 @@ impl Task {
     /// A failure of it does not stop the pipeline.
     pub fn ignores_failure(&self) -> bool {
         text(&self.entry, "onError") == "continue"
+    }
+
+    /// Its children that are there.
+    pub fn each_child(&self) -> impl Iterator<Item = &Value> {
+        self.children.iter().map(|child| &**child)
     }
 
     /// It has children.
@@ -138,7 +146,7 @@ impl Task {
         let timed_out = |child: &Value| {
             self.was_cancelled(child) && text(&child["spec"], "statusMessage").ends_with(TIMED_OUT)
         };
-        self.children.iter().any(timed_out) && self.all_done()
+        self.each_child().any(timed_out) && self.all_done()
     }
 
     fn was_cancelled(&self, child: &Value) -> bool {
@@ -156,7 +164,7 @@ impl Task {
     pub fn reason(&self) -> &str {
         let told = |child: &&Value| !condition::succeeded(&child["status"]).is_null();
         let not_well = |child: &&Value| told(child) && !condition::is_successful(&child["status"]);
-        let child = self.children.iter().find(not_well).or_else(|| self.children.first());
+        let child = self.each_child().find(not_well).or_else(|| self.each_child().next());
         child.map_or("", |child| text(condition::succeeded(&child["status"]), "reason"))
     }
 }

@@ -1,5 +1,6 @@
 //! From the entries of the pipeline to tasks with their specs and children; and whether they fit each other.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
@@ -12,13 +13,13 @@ use crate::engine::names::child_name;
 use crate::engine::params::{self, Misfit, Type, references};
 
 /// The children that the run knows or owns, by kind and task of the pipeline.
-struct There<'a> {
-    listed: BTreeMap<(&'a str, &'a str), Vec<&'a str>>,
+struct There<'k, 'a> {
+    listed: BTreeMap<(&'k str, &'k str), Vec<&'k str>>,
     labelled: BTreeMap<(&'a str, &'a str), Vec<&'a Value>>,
 }
 
-impl<'a> There<'a> {
-    fn of(known: &'a Value, owned: &'a [Value]) -> Self {
+impl<'k, 'a> There<'k, 'a> {
+    fn of(known: &'k Value, owned: &'a [Value]) -> Self {
         let mut out = Self { listed: BTreeMap::new(), labelled: BTreeMap::new() };
         for reference in known.as_array().into_iter().flatten() {
             let key = (text(reference, "kind"), text(reference, "pipelineTaskName"));
@@ -33,18 +34,22 @@ impl<'a> There<'a> {
     }
 }
 
-impl Pass<'_> {
+impl<'a> Pass<'a> {
     /// The tasks of `spec`, in order, those of `finally` last.
     ///
     /// # Errors
     /// What must be read first; or that the run has failed or waits.
-    pub(super) fn tasks(&mut self, spec: &Value, pipeline_name: &str) -> Result<Vec<Task>, Stop> {
+    pub(super) fn tasks<'t>(&mut self, spec: &'t Value, pipeline_name: &str) -> Result<Vec<Task<'t>>, Stop>
+    where
+        'a: 't,
+    {
         let mut needs = BTreeSet::new();
         let mut waits = false;
-        let mut out: Vec<Task> = Vec::new();
+        let mut out: Vec<Task<'t>> = Vec::new();
         let mut index: BTreeMap<String, usize> = BTreeMap::new();
         let known = self.status["childReferences"].clone();
-        let there = There::of(&known, &self.seen.owned);
+        let seen = self.seen;
+        let there = There::of(&known, &seen.owned);
         for (part, finally) in [("tasks", false), ("finally", true)] {
             for entry in list(spec, part) {
                 let mut task = bare(entry, finally);
@@ -82,10 +87,10 @@ impl Pass<'_> {
     }
 
     /// Names of the task's children, from the status, from labels, or new ones; and those that are there.
-    fn children_of(&self, task: &mut Task, there: &There) {
+    fn children_of<'t>(&self, task: &mut Task<'t>, there: &There<'_, 't>) {
         let key = (task.kind.child(), task.name.as_str());
         task.names = there.listed.get(&key).into_iter().flatten().map(|name| (*name).to_owned()).collect();
-        let mut found: Vec<&Value> = there.labelled.get(&key).cloned().unwrap_or_default();
+        let mut found: Vec<&'t Value> = there.labelled.get(&key).cloned().unwrap_or_default();
         found.sort_by_key(|child| (name(child).len(), name(child)));
         for child in &found {
             if !task.names.iter().any(|n| n == name(child)) {
@@ -99,12 +104,15 @@ impl Pass<'_> {
                 task.names = all;
             }
         }
-        let there = |wanted: &String| found.iter().find(|c| name(c) == wanted).map(|c| (*c).clone());
+        let there = |wanted: &String| found.iter().find(|c| name(c) == wanted).map(|c| Cow::Borrowed(*c));
         task.children = task.names.iter().filter_map(there).collect();
     }
 
     /// Finds the spec of the task: embedded, that of its child, or that of a Task.
-    fn spec_of(&mut self, task: &mut Task, pipeline_name: &str) -> Result<(), Stop> {
+    fn spec_of<'t>(&mut self, task: &mut Task<'t>, pipeline_name: &str) -> Result<(), Stop>
+    where
+        'a: 't,
+    {
         match task.kind {
             Kind::Task => {}
             Kind::Custom => return Ok(()),
@@ -112,13 +120,16 @@ impl Pass<'_> {
         }
         let reference = &task.entry["taskRef"];
         if !task.entry["taskSpec"].is_null() {
-            task.spec = task.entry["taskSpec"].clone();
+            task.spec = match &task.entry {
+                Cow::Borrowed(entry) => Cow::Borrowed(&entry["taskSpec"]),
+                Cow::Owned(entry) => Cow::Owned(entry["taskSpec"].clone()),
+            };
             return Ok(());
         }
         task.task_name = text(reference, "name").to_owned();
         let known = task.children.iter().map(|c| &c["status"]["taskSpec"]).find(|s| !s.is_null());
         if let Some(spec) = known {
-            task.spec = spec.clone();
+            task.spec = Cow::Owned(spec.clone());
             return Ok(());
         }
         if !text(reference, "resolver").is_empty() {
@@ -126,10 +137,11 @@ impl Pass<'_> {
             return if task.has_children() { Ok(()) } else { self.remote_task(task, pipeline_name) };
         }
         let key = Key::new("Task", namespace(self.run()), &task.task_name);
-        match self.seen.objects.get(&key) {
+        let seen = self.seen;
+        match seen.objects.get(&key) {
             None => Err(Stop::Need([Need::Object(key)].into())),
             Some(Some(found)) => {
-                task.spec = found["spec"].clone();
+                task.spec = Cow::Borrowed(&found["spec"]);
                 Ok(())
             }
             Some(None) if task.has_children() => Ok(()),
@@ -245,7 +257,7 @@ impl Pass<'_> {
 
     /// References to results and optional workspaces must fit, before anything starts.
     pub(super) fn references_fit(&mut self, spec: &Value, tasks: &[Task]) -> Result<(), Stop> {
-        let index: BTreeMap<&str, &Task> = tasks.iter().map(|t| (t.name.as_str(), t)).collect();
+        let index: BTreeMap<&str, &Task<'_>> = tasks.iter().map(|t| (t.name.as_str(), t)).collect();
         for task in tasks {
             for reference in results::of_entry(&task.entry) {
                 if let Some(why) = unknown_result(&reference, &index) {
@@ -282,14 +294,14 @@ fn go_list(items: &[Value]) -> String {
     format!("[{}]", items.join(" "))
 }
 
-fn bare(entry: &Value, finally: bool) -> Task {
+fn bare(entry: &Value, finally: bool) -> Task<'_> {
     Task {
         name: text(entry, "name").to_owned(),
-        entry: entry.clone(),
-        shown: entry.clone(),
+        entry: Cow::Borrowed(entry),
+        shown: Cow::Borrowed(entry),
         finally,
         kind: Kind::of(entry),
-        spec: Value::Null,
+        spec: Cow::Owned(Value::Null),
         task_name: String::new(),
         names: Vec::new(),
         children: Vec::new(),
