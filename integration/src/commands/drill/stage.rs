@@ -48,7 +48,7 @@ pub enum End {
     Succeeded,
     /// Its machine was lost, and the run says so.
     Lost(String),
-    /// A step was killed: with its pod's supervisor, if nobody else has done it.
+    /// A step was killed: with its pod's supervisor, or as a child of it, if nobody else has done it.
     Killed(String),
     /// In another way.
     Failed(String),
@@ -290,7 +290,9 @@ pub fn end(run: &Value) -> End {
     let reason = condition["reason"].as_str().unwrap_or("");
     let message = format!("{reason}: {}", condition["message"].as_str().unwrap_or(""));
     // A pod that died with its supervisor has one of these: its steps were killed, or nobody is left to tell of them.
-    let killed = message.contains("code 137") || message.contains("build failed for unspecified reasons");
+    // What is killed on the point of being started cannot be started, as with containerd.
+    let killed = ["code 137", "code 128: StartError", "build failed for unspecified reasons"];
+    let killed = killed.iter().any(|sign| message.contains(sign));
     match condition["status"].as_str() {
         Some("True") => End::Succeeded,
         Some("False") if matches!(reason, MACHINE_LOST | MACHINES_EXHAUSTED) => End::Lost(message),
