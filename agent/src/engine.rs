@@ -260,6 +260,10 @@ impl Engine {
             Prepared::Stuck => Phase::Stuck,
             // No report: the cell sees a machine that ends before the start gate, which is no failure of the run's.
             Prepared::Lost => return self.end(Outcome::Broken, effects),
+            // Killed a moment later.
+            Prepared::Ready if self.stopping.is_none() && has_failed(&self.seen.status) => {
+                return self.end(Outcome::Broken, effects);
+            }
             // Nothing has begun and nothing shall.
             Prepared::Ready if self.stopping.is_some() => Phase::Stuck,
             Prepared::Ready => {
@@ -369,7 +373,9 @@ impl Engine {
             self.retry_at = None;
         }
         let (shown, masked) = self.shown(now);
-        let over = self.over_in(&self.seen.status);
+        // What ends by itself while it is prepared was killed: `Prepared` will say so.
+        let over =
+            self.over_in(&self.seen.status) && (self.phase != Phase::Preparing || self.stopping.is_some());
         let news = self.told.as_ref() != Some(&shown);
         let may = match self.phase {
             Phase::Running => news,
@@ -449,6 +455,11 @@ fn hold_back(container: &mut ContainerStatus) -> bool {
 
 fn statuses(status: &PodStatus) -> impl Iterator<Item = &ContainerStatus> {
     status.container_statuses.iter().flatten().chain(status.init_container_statuses.iter().flatten())
+}
+
+fn has_failed(status: &PodStatus) -> bool {
+    let mut ends = statuses(status).filter_map(|s| s.state.as_ref()?.terminated.as_ref());
+    ends.any(|end| end.exit_code != 0)
 }
 
 fn is_ended(status: &ContainerStatus) -> bool {

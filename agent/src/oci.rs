@@ -103,6 +103,8 @@ struct Pod {
     removed: bool,
     /// A supervisor was started, and some process of the pod may be left.
     supervised: bool,
+    /// The supervisor has answered when it was asked whether it is there.
+    alive: bool,
     /// The supervisor has said its last word.
     gone: bool,
     /// A process that was to make a container was killed before anything had started.

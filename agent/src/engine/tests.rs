@@ -216,6 +216,17 @@ fn a_pod_that_is_lost_before_the_gate_is_not_reported() {
 }
 
 #[test]
+fn who_is_killed_before_anything_has_started_makes_no_failed_pod() {
+    for prepared in [Prepared::Lost, Prepared::Ready] {
+        let mut driver = Driver::new();
+        driver.see("Pending", "ww");
+        assert!(telling(&driver.see("Pending", "9w")).is_empty());
+        assert!(telling(&driver.see("Failed", "99")).is_empty());
+        assert_eq!(names(&driver.apply(Event::Prepared(prepared))), ["end Broken"]);
+    }
+}
+
+#[test]
 fn a_stop_is_asked_once_and_again_only_to_be_quicker() {
     let mut driver = Driver::running();
     let (slow, quick) = (driver.stop(30_000), driver.stop(0));

@@ -63,6 +63,7 @@ impl Inner {
     fn take(self: &Arc<Self>, event: Event) {
         match event {
             Event::Spawned { .. } | Event::Ready => {}
+            Event::Alive => self.change(|pod| pod.alive = true),
             Event::Broken { text } => {
                 tracing::error!(text, "the pod cannot be set up");
                 self.change(|pod| pod.link = None);
@@ -76,7 +77,7 @@ impl Inner {
                 let name = {
                     let mut pod = self.pod();
                     // Whatever waits to be started ends by being killed only.
-                    let waited = pod.created.get(&id) == Some(&Creation::Created);
+                    let waited = pod.created.get(&id) == Some(&Creation::Created) && !oom;
                     pod.broken |= waited && !pod.prepared;
                     pod.names.get(&id).cloned()
                 };

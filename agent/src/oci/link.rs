@@ -62,7 +62,7 @@ impl Link {
         // A thread of its own that lives as long as the supervisor: PDEATHSIG counts threads, not processes.
         let attend = move || {
             let _ended = ended;
-            attend(&program, theirs, &reader, &say);
+            attend(&program, theirs, &reader, say);
         };
         std::thread::Builder::new().name("supervisor".into()).spawn(attend)?;
         wire::send(socket.0.as_fd(), &Request::Setup(setup), &[])?;
@@ -116,7 +116,7 @@ impl<F: FnOnce()> Drop for Ended<F> {
 }
 
 /// The life of one supervisor, on a thread of its own.
-fn attend(program: &Path, theirs: OwnedFd, socket: &OwnedFd, say: &mpsc::UnboundedSender<Event>) {
+fn attend(program: &Path, theirs: OwnedFd, socket: &OwnedFd, say: mpsc::UnboundedSender<Event>) {
     let mut command = Command::new(program);
     command.arg(supervisor::ARGUMENT).env_clear().stdin(Stdio::from(theirs)).stdout(Stdio::null());
     let spawned = command.spawn();
@@ -143,6 +143,8 @@ fn attend(program: &Path, theirs: OwnedFd, socket: &OwnedFd, say: &mpsc::Unbound
         let _ = say.send(event);
     }
     let _ = shutdown(socket.as_raw_fd(), Shutdown::Both);
+    // It has said its last word; that all its processes have ended may take longer.
+    drop(say);
     if let Some(pid) = pid {
         // Without an exit signal it is a child that only __WALL finds.
         let _ = waitpid(Pid::from_raw(pid), Some(WaitPidFlag::__WALL));

@@ -29,8 +29,8 @@ const PULL_RETRY_MAX: Duration = Duration::from_secs(300);
 /// Longest host name.
 const HOST_NAME_MAX: usize = 63;
 
-/// A supervisor that has been killed is known to be gone within this time.
-const GONE_MAX: Duration = Duration::from_millis(200);
+/// A supervisor answers within this time, or is gone; more than a busy machine needs.
+const ANSWER_MAX: Duration = Duration::from_secs(10);
 
 /// Why a pod cannot be prepared.
 enum Trouble {
@@ -47,7 +47,8 @@ pub async fn pod(inner: &Arc<Inner>, order: Arc<Order>) -> Prepared {
     let prepared = all(inner, order).await;
     // What fails because the supervisor is gone is no fault of the pod's.
     if prepared.is_err() && inner.pod().link.is_some() {
-        let _ = inner.host.within(GONE_MAX, inner.until(|pod| pod.gone)).await;
+        inner.ask(&Request::Ping);
+        let _ = inner.host.within(ANSWER_MAX, inner.until(|pod| pod.gone || pod.alive)).await;
     }
     let lost = inner.change(|pod| {
         pod.prepared = true;

@@ -48,6 +48,8 @@ pub enum Request {
         /// µs of CLOCK_BOOTTIME, which counts suspend.
         until_us: u64,
     },
+    /// Asks whether it is there; answered by [`Event::Alive`].
+    Ping,
     /// Runs a command in a running container, for a probe.
     Exec {
         /// Which container.
@@ -177,6 +179,8 @@ pub enum Event {
         /// When, µs since 1970.
         at_us: i64,
     },
+    /// The answer to [`Request::Ping`].
+    Alive,
     /// A probe's command has ended.
     Probed {
         /// Which probe.

@@ -86,9 +86,12 @@ async fn killed_early(word: &str, victims: impl Fn(u32) -> Vec<String>) {
             host.clock.sleep(std::time::Duration::from_micros(200)).await;
         }
         host.clock.sleep(std::time::Duration::from_millis(round * 3)).await;
-        // Its first stage may just have ended by itself: then it is the second one that is killed.
+        // Its first stage may just have ended by itself: then it is the second one that is killed. Behind the gate there is
+        // nothing to be seen any more.
         let leaves = || {
-            victims(agent.id()).iter().for_each(|pid| drop(Command::new("kill").args(["-9", pid]).output()));
+            let begun = cell.told.lock().unwrap().starts > 0;
+            let victims = if begun { children(agent.id()) } else { victims(agent.id()) };
+            victims.iter().for_each(|pid| drop(Command::new("kill").args(["-9", pid]).output()));
             agent.try_wait().unwrap()
         };
         assert!(eventually("its agent leaves", leaves).await.success());
@@ -116,6 +119,13 @@ async fn a_process_that_is_killed_while_it_makes_a_container_is_no_failure_of_it
         supervisors.flat_map(children).collect()
     };
     killed_early("creator", below).await;
+}
+
+#[tokio::test]
+async fn a_process_that_is_killed_while_it_becomes_a_container_is_no_failure_of_its_pod() {
+    let below = |pid: String| pid.parse().map(children).unwrap_or_default();
+    let third = |agent| children(agent).into_iter().flat_map(below).flat_map(below).collect();
+    killed_early("runtime", third).await;
 }
 
 #[tokio::test]

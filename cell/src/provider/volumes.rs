@@ -47,6 +47,21 @@ impl Folders {
         Self { data: data.join("volumes") }
     }
 
+    /// Raises a fence to the volume's floor. One at a time, of all replicas on this host: one with an older view must not
+    /// open what a newer one has closed.
+    fn raise(&self, volume: &Volume, fence: &Path) -> io::Result<()> {
+        let lock = fs::File::create(self.data.join("fences.lock"))?;
+        lock.lock()?;
+        if floor(fence).is_none_or(|floor| volume.floor > floor) {
+            let fresh = fence.with_extension("fresh");
+            fs::write(&fresh, volume.floor.to_string())?;
+            fs::rename(fresh, fence)?;
+        }
+        // Closing it lets the next one in, also when this process is killed.
+        drop(lock);
+        Ok(())
+    }
+
     fn paths(&self, uid: &str) -> io::Result<(PathBuf, PathBuf)> {
         // Uids come from rows, and still must not lead elsewhere.
         if uid.is_empty() || !uid.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') {
@@ -54,6 +69,11 @@ impl Folders {
         }
         Ok((self.data.join(uid), self.data.join(format!("{uid}.fence"))))
     }
+}
+
+/// The lowest generation that a fence lets in; none where there is no fence yet.
+fn floor(fence: &Path) -> Option<u64> {
+    fs::read_to_string(fence).ok()?.trim().parse().ok()
 }
 
 impl VolumeProvider for Folders {
@@ -64,12 +84,8 @@ impl VolumeProvider for Folders {
             // Any user of a container may write there.
             fs::set_permissions(&path, fs::Permissions::from_mode(0o777))?;
         }
-        let floor = fs::read_to_string(&fence).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0);
-        // A replica with an older view must not open what a newer one has closed.
-        if volume.floor > floor || !fence.exists() {
-            let fresh = self.data.join(format!("{}.{}.fresh", volume.uid, volume.generation));
-            fs::write(&fresh, volume.floor.max(floor).to_string())?;
-            fs::rename(fresh, &fence)?;
+        if floor(&fence).is_none_or(|floor| volume.floor > floor) {
+            self.raise(volume, &fence)?;
         }
         Ok(Attached::Folder { path, fence })
     }

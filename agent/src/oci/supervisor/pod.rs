@@ -240,6 +240,7 @@ impl Pod {
                 Ok(())
             }
             Request::Lease { until_us } => self.lease.extend(until_us),
+            Request::Ping => self.say(&Event::Alive),
             Request::Exec { id, probe, command } => {
                 let pid_file = self.run.join(format!("state/probe-{probe}.pid"));
                 match self.low_level.exec(&id, &command, &pid_file) {

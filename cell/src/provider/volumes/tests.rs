@@ -30,3 +30,24 @@ fn a_folder_keeps_its_content_and_its_fence_only_rises() {
     assert!(!path.exists() && !fence.exists());
     assert!(folders.delete("../elsewhere").is_err());
 }
+
+#[test]
+fn replicas_that_attach_at_once_never_fail_and_never_lower_the_fence() {
+    const REPLICAS: u64 = 4;
+    const LAST: u64 = 200;
+    let data = tempfile::tempdir().unwrap();
+    let folders = Folders::new(data.path());
+    let Attached::Folder { fence, .. } = folders.attach(&volume(1, 1)).unwrap();
+    std::thread::scope(|scope| {
+        for _ in 0..REPLICAS {
+            scope.spawn(|| {
+                for floor in 1..=LAST {
+                    folders.attach(&volume(floor, floor)).unwrap();
+                    let seen = fs::read_to_string(&fence).unwrap().parse::<u64>().unwrap();
+                    assert!(seen >= floor, "{seen} after {floor}");
+                }
+            });
+        }
+    });
+    assert_eq!(fs::read_to_string(&fence).unwrap(), LAST.to_string());
+}

@@ -68,6 +68,9 @@ pub async fn run(kills: usize) -> Result<bool> {
     };
     let journal = stage.journal();
     let mut faults = judge(&taskruns, &journal);
+    if let Some((name, _)) = taskruns.iter().find(|(_, run)| matches!(end(run), End::Failed(_))) {
+        println!("{}", stage.why(name, TASKRUNS.rsplit('/').next()).await);
+    }
     let with_supervisors = taskruns.values().filter(|run| matches!(end(run), End::Killed(_))).count();
     if with_supervisors > killed["supervisor"] {
         faults.push(format!(

@@ -190,7 +190,7 @@ impl Stage {
     }
 
     /// The story of a run, in words and as it is stored.
-    async fn why(&self, name: &str, kind: Option<&str>) -> String {
+    pub async fn why(&self, name: &str, kind: Option<&str>) -> String {
         let story = cli::why::story(self.server.access("acme"), &self.host, "default", name, kind).await;
         match story.and_then(|story| Ok(format!("{}\n{story:#}", cli::why::tell(&story)?))) {
             Ok(told) => told,

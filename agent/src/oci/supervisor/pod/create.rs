@@ -4,13 +4,20 @@ use std::fs;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
+use std::time::Duration;
 
 use nix::mount::{MsFlags, mount};
+use nix::sys::signal::Signal;
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use serde_json::{Value, json};
 
 use super::super::low_level::LowLevel;
 use super::super::{inside, users};
 use crate::oci::wire::{Create, Fault, Folder};
+
+/// How often, and how far apart, it is looked whether a process has ended by being killed.
+const KILLED_LOOKS: usize = 50;
+const KILLED_PAUSE: Duration = Duration::from_millis(1);
 
 /// Why there is no container.
 pub struct Failure {
@@ -59,9 +66,26 @@ pub fn container(
     }
     let bytes = serde_json::to_vec(&spec).map_err(|e| failed("the container's specification")(e.into()))?;
     fs::write(bundle.join("config.json"), bytes).map_err(failed("cannot write the bundle"))?;
-    low_level
-        .create(&create.id, &bundle, out, err, errors)
-        .map_err(|text| Failure { text, fault: Fault::Program })
+    // With a limit it may be the kernel that has killed it, for want of memory: then that is what the user is told.
+    let limited = !spec["linux"]["resources"]["memory"]["limit"].is_null();
+    low_level.create(&create.id, &bundle, out, err, errors).map_err(|text| {
+        let fault = if !limited && child_was_killed() { Fault::Machine } else { Fault::Program };
+        Failure { text, fault }
+    })
+}
+
+/// A process that the low-level runtime has started for a container was killed. The runtime notices that by the end of a
+/// pipe, which comes a moment before the process can be waited for.
+fn child_was_killed() -> bool {
+    for _ in 0..KILLED_LOOKS {
+        match waitpid(None, Some(WaitPidFlag::WNOHANG | WaitPidFlag::__WALL)) {
+            Ok(WaitStatus::Signaled(_, Signal::SIGKILL, _)) => return true,
+            Ok(WaitStatus::StillAlive) => std::thread::sleep(KILLED_PAUSE),
+            Err(nix::errno::Errno::ECHILD) => return false,
+            Ok(_) | Err(_) => {}
+        }
+    }
+    false
 }
 
 fn read_spec(spec: OwnedFd) -> io::Result<Value> {
