@@ -11,7 +11,7 @@ use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio_rustls::TlsAcceptor;
 
 use crate::host::{Clock, Jobs};
@@ -23,50 +23,47 @@ const HEADERS_TIMEOUT: Duration = Duration::from_secs(30);
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// Where connections come from.
+pub trait Listener: Send + Sync {
+    /// A connection.
+    type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+
+    /// The next one.
+    fn accept(&self) -> impl Future<Output = io::Result<Self::Stream>> + Send;
+}
+
+impl Listener for TcpListener {
+    type Stream = TcpStream;
+
+    async fn accept(&self) -> io::Result<TcpStream> {
+        let (stream, _) = self.accept().await?;
+        let _ = stream.set_nodelay(true);
+        Ok(stream)
+    }
+}
+
+impl Listener for UnixListener {
+    type Stream = UnixStream;
+
+    async fn accept(&self) -> io::Result<UnixStream> {
+        self.accept().await.map(|(stream, _)| stream)
+    }
+}
+
 /// Serves `router` without TLS.
 ///
 /// # Errors
 /// Only when the listener is broken for good.
-pub async fn plain(
-    listener: TcpListener,
+pub async fn plain<L: Listener>(
+    listener: L,
     router: Router,
     clock: Arc<dyn Clock>,
     jobs: Arc<dyn Jobs>,
 ) -> io::Result<()> {
     loop {
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                let _ = stream.set_nodelay(true);
-                jobs.spawn(
-                    "connection",
-                    Box::pin(connection(stream, router.clone(), clock.clone(), jobs.clone())),
-                );
-            }
-            Err(error) => pause(&error, &clock).await,
-        }
-    }
-}
-
-/// Serves `router` on a Unix socket.
-///
-/// # Errors
-/// Only when the listener is broken for good.
-pub async fn unix(
-    listener: UnixListener,
-    router: Router,
-    clock: Arc<dyn Clock>,
-    jobs: Arc<dyn Jobs>,
-) -> io::Result<()> {
-    loop {
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                jobs.spawn(
-                    "connection",
-                    Box::pin(connection(stream, router.clone(), clock.clone(), jobs.clone())),
-                );
-            }
-            Err(error) => pause(&error, &clock).await,
-        }
+        let stream = next(&listener, &clock).await;
+        let job = connection(stream, router.clone(), clock.clone(), jobs.clone());
+        jobs.spawn("connection", Box::pin(job));
     }
 }
 
@@ -83,29 +80,31 @@ pub async fn https(
 ) -> io::Result<()> {
     let acceptor = TlsAcceptor::from(tls);
     loop {
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                let _ = stream.set_nodelay(true);
-                let (acceptor, router) = (acceptor.clone(), router.clone());
-                let (clock, jobs_of_connection) = (clock.clone(), jobs.clone());
-                let job = async move {
-                    let shaken =
-                        crate::host::race(acceptor.accept(stream), clock.sleep(HANDSHAKE_TIMEOUT)).await;
-                    if let crate::host::Either::Left(Ok(stream)) = shaken {
-                        connection(stream, router, clock, jobs_of_connection).await;
-                    }
-                };
-                jobs.spawn("connection", Box::pin(job));
+        let stream = next(&listener, &clock).await;
+        let (acceptor, router) = (acceptor.clone(), router.clone());
+        let (clock, jobs_of_connection) = (clock.clone(), jobs.clone());
+        let job = async move {
+            let shaken = crate::host::race(acceptor.accept(stream), clock.sleep(HANDSHAKE_TIMEOUT)).await;
+            if let crate::host::Either::Left(Ok(stream)) = shaken {
+                connection(stream, router, clock, jobs_of_connection).await;
             }
-            Err(error) => pause(&error, &clock).await,
-        }
+        };
+        jobs.spawn("connection", Box::pin(job));
     }
 }
 
-/// Out of file descriptors, most likely: let the others finish instead of spinning.
-async fn pause(error: &io::Error, clock: &Arc<dyn Clock>) {
-    tracing::warn!(%error, "cannot accept a connection");
-    clock.sleep(ACCEPT_PAUSE).await;
+/// The next connection. What cannot be accepted for want of file descriptors, most likely, waits until others have
+/// finished.
+async fn next<L: Listener>(listener: &L, clock: &Arc<dyn Clock>) -> L::Stream {
+    loop {
+        match listener.accept().await {
+            Ok(stream) => return stream,
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection");
+                clock.sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
 }
 
 async fn connection<S>(stream: S, router: Router, clock: Arc<dyn Clock>, jobs: Arc<dyn Jobs>)

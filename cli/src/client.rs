@@ -9,6 +9,7 @@ use bytes::Bytes;
 use http::{Method, Request, Response};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
+use hyper::client::conn::http1;
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::pem::PemObject;
@@ -17,6 +18,7 @@ use rustls::{ClientConfig, RootCertStore};
 use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use base::host::Host;
 use base::real::{OnClock, OnJobs};
@@ -55,23 +57,7 @@ impl Client {
     /// # Errors
     /// When the gateway cannot be reached or does not prove who it is.
     pub async fn connect(access: &Access, host: &Host) -> Result<Self> {
-        let mut roots = RootCertStore::empty();
-        for certificate in CertificateDer::pem_slice_iter(access.authority_pem.as_bytes()) {
-            roots.add(certificate?)?;
-        }
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let mut config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        config.alpn_protocols = vec![b"h2".to_vec()];
-        let stream = TcpStream::connect(&access.address)
-            .await
-            .with_context(|| format!("cannot reach the gateway at {}", access.address))?;
-        stream.set_nodelay(true)?;
-        let name = access.address.rsplit_once(':').map_or(access.address.as_str(), |(host, _)| host);
-        let name = ServerName::try_from(name.to_owned())?;
-        let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await?;
+        let stream = stream(access, b"h2").await?;
         let (send, connection) = http2::Builder::new(OnJobs(host.jobs.clone()))
             .timer(OnClock(host.clock.clone()))
             .initial_stream_window_size(1 << 20)
@@ -136,6 +122,64 @@ impl Client {
         }
         Ok(Lines { body: response.into_body(), rest: Vec::new(), ended: false })
     }
+}
+
+/// A connection that a load comes from: HTTP/1.1, bodies as they are, answers unread but for their status. What it costs
+/// itself is as little as can be.
+pub struct Load {
+    access: Arc<Access>,
+    send: http1::SendRequest<Full<Bytes>>,
+}
+
+impl Load {
+    /// Connects.
+    ///
+    /// # Errors
+    /// As [`Client::connect`].
+    pub async fn connect(access: &Access, host: &Host) -> Result<Self> {
+        let (send, connection) = http1::handshake(TokioIo::new(stream(access, b"http/1.1").await?)).await?;
+        host.spawn("load-connection", async move { drop(connection.await) });
+        Ok(Self { access: Arc::new(access.clone()), send })
+    }
+
+    /// Posts a body.
+    ///
+    /// # Errors
+    /// When there is no answer, or it is no success.
+    pub async fn post(&mut self, path: &str, body: Bytes) -> Result<()> {
+        let request = Request::post(path)
+            .header("host", &self.access.address)
+            .header("authorization", format!("Bearer {}", self.access.token))
+            .header("content-type", "application/json")
+            .body(Full::new(body))?;
+        self.send.ready().await?;
+        let response = self.send.send_request(request).await?;
+        let code = response.status();
+        response.into_body().collect().await?;
+        anyhow::ensure!(code.is_success(), "the answer is {code}");
+        Ok(())
+    }
+}
+
+/// A connection to the gateway, which has proved who it is.
+async fn stream(access: &Access, protocol: &[u8]) -> Result<TlsStream<TcpStream>> {
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(access.authority_pem.as_bytes()) {
+        roots.add(certificate?)?;
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![protocol.to_vec()];
+    let stream = TcpStream::connect(&access.address)
+        .await
+        .with_context(|| format!("cannot reach the gateway at {}", access.address))?;
+    stream.set_nodelay(true)?;
+    let name = access.address.rsplit_once(':').map_or(access.address.as_str(), |(host, _)| host);
+    let name = ServerName::try_from(name.to_owned())?;
+    Ok(TlsConnector::from(Arc::new(config)).connect(name, stream).await?)
 }
 
 /// Lines of a streamed answer.

@@ -6,10 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use base::host::BoxFuture;
 
-use crate::backend::{
-    At, Backend, Bell, Changes, Committed, Read, ReadError, RequestId, Revision, Settled, Snapshot, Store,
-    Table, Txn, TxnError,
-};
+use crate::around::Around;
+use crate::backend::{Committed, Store, Txn, TxnError};
 
 /// Transactions by name: those that were committed, and those that were refused.
 #[derive(Default)]
@@ -51,42 +49,17 @@ impl Counted {
     }
 }
 
-impl Backend for Counted {
-    fn snapshot(&self, at: At, reads: Vec<Read>) -> BoxFuture<'_, Result<Snapshot, ReadError>> {
-        self.inner.snapshot(at, reads)
+impl Around for Counted {
+    fn inner(&self) -> &Store {
+        &self.inner
     }
 
-    fn txn(&self, txn: Txn) -> BoxFuture<'_, Result<Committed, TxnError>> {
+    fn around_txn(&self, txn: Txn) -> BoxFuture<'_, Result<Committed, TxnError>> {
         Box::pin(async move {
             let name = txn.name;
             let outcome = self.inner.txn(txn).await;
             self.counts.add(name, outcome.is_ok());
             outcome
         })
-    }
-
-    fn settle(&self, id: RequestId) -> BoxFuture<'_, Result<Settled, ReadError>> {
-        self.inner.settle(id)
-    }
-
-    fn changes(
-        &self,
-        scope: &str,
-        after: Revision,
-        limit: usize,
-    ) -> BoxFuture<'_, Result<Changes, ReadError>> {
-        self.inner.changes(scope, after, limit)
-    }
-
-    fn bell(&self, table: Table, partition: &str) -> Box<dyn Bell> {
-        self.inner.bell(table, partition)
-    }
-
-    fn trim(&self, micros: i64) -> BoxFuture<'_, Result<(), ReadError>> {
-        self.inner.trim(micros)
-    }
-
-    fn counter(&self, name: &str) -> BoxFuture<'_, Result<i64, ReadError>> {
-        self.inner.counter(name)
     }
 }

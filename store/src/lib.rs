@@ -7,6 +7,7 @@
 //! its RequestId before anybody is answered.
 //! **Read in this order:** [`backend`] (the contract), [`object`] (how API objects are kept), [`records`], [`cell`].
 
+pub mod around;
 pub mod backend;
 pub mod bells;
 pub mod cell;

@@ -1,6 +1,8 @@
 //! The entrypoint as it is in a container: static, in a root file system of its own, below `/tekton`. Needs root (for
 //! chroot) and Debian's busybox-static.
 
+mod process;
+
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -9,6 +11,8 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+
+use process::{eventually, kill};
 
 /// How `cargo x` builds the program for containers.
 const FLAGS: &str = "-C target-feature=+crt-static -C strip=symbols -C relocation-model=static";
@@ -148,20 +152,6 @@ impl Root {
 
 fn said(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
-}
-
-fn eventually(what: &str, mut is: impl FnMut() -> bool) {
-    for _ in 0..1500 {
-        if is() {
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    panic!("never happened: {what}");
-}
-
-fn kill(child: &Child, signal: &str) {
-    assert!(Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap().success());
 }
 
 #[test]

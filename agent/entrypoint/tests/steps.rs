@@ -1,11 +1,15 @@
 //! The entrypoint as a process: what it runs, writes and returns.
 
+mod process;
+
 use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 use serde_json::{Value, json};
+
+use process::{eventually, kill};
 
 /// One step of a task, in a folder of its own.
 struct Step {
@@ -52,21 +56,6 @@ impl Step {
         let all: Vec<Value> = serde_json::from_str(&self.text("message")).unwrap();
         all.iter().find(|e| e["key"] == key).and_then(|e| e["value"].as_str().map(str::to_owned))
     }
-}
-
-/// Waits for a predicate, for at most ten seconds.
-fn eventually(what: &str, mut is: impl FnMut() -> bool) {
-    for _ in 0..1000 {
-        if is() {
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    panic!("never happened: {what}");
-}
-
-fn kill(child: &Child, signal: &str) {
-    assert!(Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap().success());
 }
 
 #[test]

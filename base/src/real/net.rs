@@ -149,7 +149,7 @@ impl Net for HyperNet {
             }
             let (clock, jobs) = (inner.clock.clone(), inner.jobs.clone());
             match at.strip_prefix("unix:") {
-                Some(path) => serve::unix(UnixListener::bind(path)?, router, clock, jobs).await,
+                Some(path) => serve::plain(UnixListener::bind(path)?, router, clock, jobs).await,
                 None => serve::plain(TcpListener::bind(&at).await?, router, clock, jobs).await,
             }
         })

@@ -20,7 +20,7 @@ const LARGE: usize = 32;
 const PAUSE: u32 = 2;
 const PAUSE_MAX: Duration = Duration::from_millis(500);
 /// A status that has counted this part of what there is to count further is written.
-const STEP: usize = 8;
+const STEP: usize = 4;
 /// It is written after this time in any case, for each hundred of children: so the log of a child grows no faster in
 /// a large run than in a small one.
 const LATEST: Duration = Duration::from_secs(1);

@@ -18,9 +18,10 @@ use protocol::order::Order;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use store::around::Around;
 use store::backend::{
-    At, Backend, Bell, Changes, Committed, Pre, Read, ReadError, RequestId, Revision, RowKey, Settled,
-    Snapshot, Table, Txn, TxnError,
+    At, Backend, Committed, Pre, Read, ReadError, RequestId, Revision, RowKey, Snapshot, Store, Table, Txn,
+    TxnError,
 };
 use store::memory::Memory;
 use store::object::{self, ObjectKey};
@@ -55,7 +56,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A back end that counts commits and can lose answers.
 pub(super) struct Counting {
-    inner: Arc<dyn Backend>,
+    inner: Store,
     pub(super) commits: AtomicUsize,
     /// Names of the transactions that committed.
     pub(super) names: std::sync::Mutex<Vec<&'static str>>,
@@ -81,8 +82,12 @@ impl Counting {
     }
 }
 
-impl Backend for Counting {
-    fn snapshot(&self, at: At, reads: Vec<Read>) -> BoxFuture<'_, Result<Snapshot, ReadError>> {
+impl Around for Counting {
+    fn inner(&self) -> &Store {
+        &self.inner
+    }
+
+    fn around_snapshot(&self, at: At, reads: Vec<Read>) -> BoxFuture<'_, Result<Snapshot, ReadError>> {
         Box::pin(async move {
             if self.is_dead() {
                 std::future::pending::<()>().await;
@@ -90,7 +95,8 @@ impl Backend for Counting {
             self.inner.snapshot(at, reads).await
         })
     }
-    fn txn(&self, txn: Txn) -> BoxFuture<'_, Result<Committed, TxnError>> {
+
+    fn around_txn(&self, txn: Txn) -> BoxFuture<'_, Result<Committed, TxnError>> {
         Box::pin(async move {
             let name = txn.name;
             let asked = self.asked.fetch_add(1, Ordering::Relaxed) + 1;
@@ -110,26 +116,6 @@ impl Backend for Counting {
             }
             if silent { Err(TxnError::Unknown) } else { done }
         })
-    }
-    fn settle(&self, id: RequestId) -> BoxFuture<'_, Result<Settled, ReadError>> {
-        self.inner.settle(id)
-    }
-    fn changes(
-        &self,
-        scope: &str,
-        after: Revision,
-        limit: usize,
-    ) -> BoxFuture<'_, Result<Changes, ReadError>> {
-        self.inner.changes(scope, after, limit)
-    }
-    fn bell(&self, table: Table, partition: &str) -> Box<dyn Bell> {
-        self.inner.bell(table, partition)
-    }
-    fn trim(&self, micros: i64) -> BoxFuture<'_, Result<(), ReadError>> {
-        self.inner.trim(micros)
-    }
-    fn counter(&self, name: &str) -> BoxFuture<'_, Result<i64, ReadError>> {
-        self.inner.counter(name)
     }
 }
 

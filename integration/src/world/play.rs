@@ -401,7 +401,8 @@ fn gateway(far: &Far, keys: &KeySet, n: usize, sites: &[CellSite]) -> NodeId {
     world.node(&format!("gateway {n}"), place, true, program)
 }
 
-fn installation() -> Installation {
+/// An installation whose images are names only: nothing is run from them.
+pub fn installation() -> Installation {
     let image = |name: &str| format!("example.com/{name}:v1");
     Installation {
         entrypoint_image: image("entrypoint"),

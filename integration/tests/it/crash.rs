@@ -4,6 +4,7 @@ use base::host::Host;
 use cli::client::Client;
 use http::Method;
 use integration::commands::Tools;
+use integration::commands::drill::stage::below;
 use integration::leaks;
 use integration::server::{Options, Server};
 use rand::rngs::SmallRng;
@@ -70,29 +71,6 @@ async fn a_killed_server_loses_no_run() {
     server.stop().unwrap();
     drop(server);
     assert_eq!(leaks::left_since(&before), Vec::<String>::new());
-}
-
-/// Processes below `root` whose arguments have `word`.
-fn below(root: u32, word: &str) -> Vec<u32> {
-    let (mut family, mut found) = (vec![root], Vec::new());
-    let mut parents = Vec::new();
-    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
-        let Ok(pid) = entry.file_name().to_string_lossy().parse::<u32>() else { continue };
-        let stat = std::fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
-        let parent = stat.rsplit(") ").next().and_then(|rest| rest.split(' ').nth(1)?.parse::<u32>().ok());
-        parents.push((pid, parent.unwrap_or(0)));
-    }
-    while let Some(parent) = family.pop() {
-        for (pid, _) in parents.iter().filter(|(_, p)| *p == parent) {
-            family.push(*pid);
-            let command = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            if command.split(|b| *b == 0).any(|part| part == word.as_bytes()) {
-                found.push(*pid);
-            }
-        }
-    }
-    found.sort_unstable();
-    found
 }
 
 /// Agents and supervisors are killed at random while runs go. Each run ends once, its script has begun at most once

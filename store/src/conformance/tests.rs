@@ -3,6 +3,7 @@ use std::path::Path;
 use base::real;
 
 use super::*;
+use crate::around::Around;
 use crate::fault::{Faults, Faulty};
 use crate::memory::Memory;
 
@@ -75,11 +76,12 @@ async fn a_store_that_loses_writes_is_found_out() {
 /// Says yes to everything and drops every third write.
 struct Forgetful(Store, std::sync::atomic::AtomicU32);
 
-impl crate::backend::Backend for Forgetful {
-    fn snapshot(&self, at: At, reads: Vec<Read>) -> BoxFuture<'_, Result<Snapshot, ReadError>> {
-        self.0.snapshot(at, reads)
+impl Around for Forgetful {
+    fn inner(&self) -> &Store {
+        &self.0
     }
-    fn txn(&self, mut txn: Txn) -> BoxFuture<'_, Result<Committed, TxnError>> {
+
+    fn around_txn(&self, mut txn: Txn) -> BoxFuture<'_, Result<Committed, TxnError>> {
         for op in &mut txn.ops {
             if let Op::Put { key, pre, .. } = op
                 && self.1.fetch_add(1, std::sync::atomic::Ordering::Relaxed) % 3 == 2
@@ -88,25 +90,5 @@ impl crate::backend::Backend for Forgetful {
             }
         }
         self.0.txn(txn)
-    }
-    fn settle(&self, id: RequestId) -> BoxFuture<'_, Result<Settled, ReadError>> {
-        self.0.settle(id)
-    }
-    fn changes(
-        &self,
-        scope: &str,
-        after: Revision,
-        limit: usize,
-    ) -> BoxFuture<'_, Result<Changes, ReadError>> {
-        self.0.changes(scope, after, limit)
-    }
-    fn bell(&self, table: Table, partition: &str) -> Box<dyn crate::backend::Bell> {
-        self.0.bell(table, partition)
-    }
-    fn trim(&self, micros: i64) -> BoxFuture<'_, Result<(), ReadError>> {
-        self.0.trim(micros)
-    }
-    fn counter(&self, name: &str) -> BoxFuture<'_, Result<i64, ReadError>> {
-        self.0.counter(name)
     }
 }

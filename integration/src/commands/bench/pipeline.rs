@@ -12,10 +12,8 @@ use anyhow::{Context, Result, ensure};
 use base::host::{BoxFuture, Host};
 use cell::logs::files::{Files, LOG_BYTES_MAX};
 use serde_json::{Value, json};
-use store::backend::{
-    At, Backend, Bell, Changes, Committed, Op, Pre, Read, ReadError, RequestId, Revision, Settled, Snapshot,
-    Store, Table, Txn, TxnError,
-};
+use store::around::Around;
+use store::backend::{At, Backend, Committed, Op, Pre, Read, RequestId, Store, Table, Txn, TxnError};
 use store::memory::Memory;
 use store::object::{self, ObjectKey};
 use store::records::due;
@@ -71,15 +69,16 @@ fn taskrun(seen: &Observed, _: &TenantConfig, _: &Installation, now_us: i64) -> 
 
 /// A store that counts what goes into the log of API objects.
 struct Metered {
-    inner: Arc<Memory>,
+    inner: Store,
     log_bytes: AtomicU64,
 }
 
-impl Backend for Metered {
-    fn snapshot(&self, at: At, reads: Vec<Read>) -> BoxFuture<'_, Result<Snapshot, ReadError>> {
-        self.inner.snapshot(at, reads)
+impl Around for Metered {
+    fn inner(&self) -> &Store {
+        &self.inner
     }
-    fn txn(&self, txn: Txn) -> BoxFuture<'_, Result<Committed, TxnError>> {
+
+    fn around_txn(&self, txn: Txn) -> BoxFuture<'_, Result<Committed, TxnError>> {
         Box::pin(async move {
             let of = |op: &Op| match op {
                 Op::Put { key, body, prev, .. } if key.table == Table::Object => {
@@ -97,26 +96,6 @@ impl Backend for Metered {
             }
             done
         })
-    }
-    fn settle(&self, id: RequestId) -> BoxFuture<'_, Result<Settled, ReadError>> {
-        self.inner.settle(id)
-    }
-    fn changes(
-        &self,
-        scope: &str,
-        after: Revision,
-        limit: usize,
-    ) -> BoxFuture<'_, Result<Changes, ReadError>> {
-        self.inner.changes(scope, after, limit)
-    }
-    fn bell(&self, table: Table, partition: &str) -> Box<dyn Bell> {
-        self.inner.bell(table, partition)
-    }
-    fn trim(&self, micros: i64) -> BoxFuture<'_, Result<(), ReadError>> {
-        self.inner.trim(micros)
-    }
-    fn counter(&self, name: &str) -> BoxFuture<'_, Result<i64, ReadError>> {
-        self.inner.counter(name)
     }
 }
 
@@ -199,7 +178,7 @@ fn start(host: &Host, store: Store, folder: &std::path::Path) -> (axum::Router, 
         fetch: cell::fetch::nowhere(),
         hubs: cell::resolve::hub::Hubs::default(),
         engine: cell::Engine { taskrun, pipelinerun },
-        installation: installation(),
+        installation: crate::world::play::installation(),
     };
     cell::Cell::start(config, parts)
 }
@@ -210,21 +189,6 @@ fn peers() -> Peers {
     let mut all = tenancy::peer::found([cell], || [7; 32]).expect("any 32 bytes are a key");
     all.remove(&Peer::try_from(format!("cell/{CELL}")).expect("it is a peer's name"))
         .expect("it was just made")
-}
-
-fn installation() -> Installation {
-    let image = |name: &str| format!("example.com/{name}:v1");
-    Installation {
-        entrypoint_image: image("entrypoint"),
-        nop_image: image("nop"),
-        shell_image: image("shell"),
-        shell_image_win: image("shell-win"),
-        workingdirinit_image: image("workingdirinit"),
-        sidecarlogresults_image: image("sidecarlogresults"),
-        release: "bench".into(),
-        kubernetes_minor: 33,
-        resolvers: false,
-    }
 }
 
 /// Stores the run as the gateway does.

@@ -9,12 +9,14 @@ use super::matrix::of_param;
 use super::references::{looks_like_result, result};
 use super::taskrun::{self, Declared};
 use super::update::{self, Rules};
-use super::{metadata, params, pipeline, pipelineparams, refs, variables, workspaces};
+use super::{params, pipeline, pipelineparams, refs, variables, workspaces};
 use crate::api::fault::Faults;
 use crate::api::read::{duration, list, names, some, text, value_type};
 
 const RULES: Rules = Rules {
     kind: "PipelineRun",
+    pending: "PipelineRunPending",
+    runs: ["pipelineRef", "pipelineSpec"],
     free: &["status"],
     tip: "Once the PipelineRun has started, only status updates are allowed",
 };
@@ -22,28 +24,12 @@ const STATUSES: [&str; 4] = ["Cancelled", "CancelledRunFinally", "StoppedRunFina
 
 /// Faults of a PipelineRun.
 pub(super) fn pipeline_run(object: &Value, old: Option<&Value>, config: &Settings<'_>) -> Faults {
-    let mut faults = metadata::metadata(object);
-    faults.add(update::pending(object, "PipelineRun", "PipelineRunPending"));
-    let mut inner = update::update(object, old, &RULES, config);
-    inner.add(spec(&object["spec"], config));
-    faults.add(inner.under("spec"));
-    faults
+    update::run(object, old, &RULES, config, spec)
 }
 
 fn spec(spec: &Value, config: &Settings<'_>) -> Faults {
     let mut faults = Faults::none();
-    match (some(spec, "pipelineRef"), some(spec, "pipelineSpec")) {
-        (None, None) => faults.add(Faults::neither(&["pipelineRef", "pipelineSpec"])),
-        (Some(_), Some(_)) => faults.add(Faults::both(&["pipelineRef", "pipelineSpec"])),
-        _ => {}
-    }
-    if let Some(reference) = some(spec, "pipelineRef") {
-        faults.add(refs::reference(reference, config).under("pipelineRef"));
-    }
     if let Some(inner) = some(spec, "pipelineSpec") {
-        if config.inline_disabled("pipelinerun") {
-            faults.add(Faults::disallowed("pipelineSpec"));
-        }
         faults.add(pipeline::spec(inner, config).under("pipelineSpec"));
         faults.add(pipeline::beta(inner, config));
         faults.add(inline_params(spec, inner, config));

@@ -6,41 +6,27 @@ use serde_json::{Value, json};
 
 use super::Settings;
 use super::update::{self, Rules};
-use super::{metadata, params, refs, task, variables, workspaces};
+use super::{params, refs, task, variables, workspaces};
 use crate::api::fault::Faults;
 use crate::api::flags::Level;
 use crate::api::read::{duration, list, map, names, some, text, texts, value_type};
 
 const RULES: Rules = Rules {
     kind: "TaskRun",
+    pending: "TaskRunPending",
+    runs: ["taskRef", "taskSpec"],
     free: &["status", "statusMessage"],
     tip: "Once the TaskRun has started, only status and statusMessage updates are allowed",
 };
 
 /// Faults of a TaskRun.
 pub(super) fn task_run(object: &Value, old: Option<&Value>, config: &Settings<'_>) -> Faults {
-    let mut faults = metadata::metadata(object);
-    faults.add(update::pending(object, "TaskRun", "TaskRunPending"));
-    let mut inner = update::update(object, old, &RULES, config);
-    inner.add(spec(&object["spec"], config));
-    faults.add(inner.under("spec"));
-    faults
+    update::run(object, old, &RULES, config, spec)
 }
 
 fn spec(spec: &Value, config: &Settings<'_>) -> Faults {
     let mut faults = Faults::none();
-    match (some(spec, "taskRef"), some(spec, "taskSpec")) {
-        (None, None) => faults.add(Faults::neither(&["taskRef", "taskSpec"])),
-        (Some(_), Some(_)) => faults.add(Faults::both(&["taskRef", "taskSpec"])),
-        _ => {}
-    }
-    if let Some(reference) = some(spec, "taskRef") {
-        faults.add(refs::reference(reference, config).under("taskRef"));
-    }
     if let Some(inner) = some(spec, "taskSpec") {
-        if config.inline_disabled("taskrun") {
-            faults.add(Faults::disallowed("taskSpec"));
-        }
         faults.add(task::spec(inner, config).under("taskSpec"));
     }
     faults.add(refs::unique_by_key(names(spec, "params")).under("params"));

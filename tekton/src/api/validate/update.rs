@@ -1,8 +1,8 @@
-//! What may change in a run once it exists.
+//! Runs of both kinds: what may change once they exist, and what they run.
 
 use serde_json::Value;
 
-use super::Settings;
+use super::{Settings, metadata, refs};
 use crate::api::defaults;
 use crate::api::fault::Faults;
 use crate::api::read::{list, some, text};
@@ -10,6 +10,10 @@ use crate::api::read::{list, some, text};
 /// How a kind of run is called in texts, and what may change while it runs.
 pub(super) struct Rules {
     pub kind: &'static str,
+    /// The status that makes it wait.
+    pub pending: &'static str,
+    /// Where what it runs is referred to, and where it is embedded.
+    pub runs: [&'static str; 2],
     pub free: &'static [&'static str],
     pub tip: &'static str,
 }
@@ -36,8 +40,43 @@ fn essence(value: &Value) -> Option<Value> {
     }
 }
 
+/// Faults of a run whose spec has those that `spec` finds.
+pub(super) fn run(
+    object: &Value,
+    old: Option<&Value>,
+    rules: &Rules,
+    config: &Settings<'_>,
+    spec: impl Fn(&Value, &Settings<'_>) -> Faults,
+) -> Faults {
+    let mut faults = metadata::metadata(object);
+    faults.add(pending(object, rules));
+    let mut inner = update(object, old, rules, config);
+    inner.add(either(&object["spec"], rules, config));
+    inner.add(spec(&object["spec"], config));
+    faults.add(inner.under("spec"));
+    faults
+}
+
+/// What it runs is referred to or embedded, not both.
+fn either(spec: &Value, rules: &Rules, config: &Settings<'_>) -> Faults {
+    let mut faults = Faults::none();
+    let [reference, embedded] = rules.runs;
+    match (some(spec, reference), some(spec, embedded)) {
+        (None, None) => faults.add(Faults::neither(&rules.runs)),
+        (Some(_), Some(_)) => faults.add(Faults::both(&rules.runs)),
+        _ => {}
+    }
+    if let Some(given) = some(spec, reference) {
+        faults.add(refs::reference(given, config).under(reference));
+    }
+    if some(spec, embedded).is_some() && config.inline_disabled(&rules.kind.to_lowercase()) {
+        faults.add(Faults::disallowed(embedded));
+    }
+    faults
+}
+
 /// Faults of an update, seen from the spec. What defaulting alone changes in a run that is done does not count.
-pub(super) fn update(new: &Value, old: Option<&Value>, rules: &Rules, config: &Settings<'_>) -> Faults {
+fn update(new: &Value, old: Option<&Value>, rules: &Rules, config: &Settings<'_>) -> Faults {
     let Some(old) = old else { return Faults::none() };
     let done = done(old);
     let mut old = old.clone();
@@ -67,10 +106,13 @@ pub(super) fn update(new: &Value, old: Option<&Value>, rules: &Rules, config: &S
 }
 
 /// A run that has started cannot be made to wait.
-pub(super) fn pending(object: &Value, kind: &str, pending: &str) -> Faults {
+fn pending(object: &Value, rules: &Rules) -> Faults {
     let started = some(&object["status"], "startTime").is_some();
-    if started && text(&object["spec"], "status") == pending {
-        return Faults::invalid(format!("{kind} cannot be Pending after it is started"), "spec.status");
+    if started && text(&object["spec"], "status") == rules.pending {
+        return Faults::invalid(
+            format!("{} cannot be Pending after it is started", rules.kind),
+            "spec.status",
+        );
     }
     Faults::none()
 }
