@@ -173,8 +173,8 @@ fn built() -> Option<PathBuf> {
     std::env::var("CELLA_BIN").ok().map(|folder| Path::new(&folder).join("cella"))
 }
 
-/// Variables by which cargo tells a program that it runs which package it is of.
-const OF_A_PACKAGE: [&str; 3] = ["CARGO_MANIFEST_", "CARGO_PKG_", "CARGO_BIN_"];
+/// Variables by which cargo tells a program that it runs which package it is of; what their names begin with.
+const OF_A_PACKAGE: [&str; 5] = ["CARGO_MANIFEST_", "CARGO_PKG_", "CARGO_BIN_", "CARGO_CRATE_", "OUT_DIR"];
 
 /// A cargo for this workspace, which is told nothing of the package that this program is of: ring's build script takes
 /// that for a change, and ring and everything above it would be compiled anew each time.
@@ -204,3 +204,6 @@ fn host_triple() -> Result<String> {
     let line = text.lines().find_map(|l| l.strip_prefix("host: ")).context("rustc names no host")?;
     Ok(line.to_owned())
 }
+
+#[cfg(test)]
+mod tests;
