@@ -261,7 +261,7 @@ impl Engine {
             // No report: the cell sees a machine that ends before the start gate, which is no failure of the run's.
             Prepared::Lost => return self.end(Outcome::Broken, effects),
             // Killed a moment later.
-            Prepared::Ready if self.stopping.is_none() && has_failed(&self.seen.status) => {
+            Prepared::Ready if self.stopping.is_none() && was_killed(&self.seen.status) => {
                 return self.end(Outcome::Broken, effects);
             }
             // Nothing has begun and nothing shall.
@@ -457,9 +457,10 @@ fn statuses(status: &PodStatus) -> impl Iterator<Item = &ContainerStatus> {
     status.container_statuses.iter().flatten().chain(status.init_container_statuses.iter().flatten())
 }
 
-fn has_failed(status: &PodStatus) -> bool {
+/// Something has ended that nobody had started: it was killed from outside. Want of memory is the pod's own.
+fn was_killed(status: &PodStatus) -> bool {
     let mut ends = statuses(status).filter_map(|s| s.state.as_ref()?.terminated.as_ref());
-    ends.any(|end| end.exit_code != 0)
+    ends.any(|end| end.exit_code != 0 && end.reason.as_deref() != Some("OOMKilled"))
 }
 
 fn is_ended(status: &ContainerStatus) -> bool {

@@ -124,7 +124,7 @@ impl Client {
     }
 }
 
-/// A connection that a load comes from: HTTP/1.1, bodies as they are, answers unread but for their status. What it costs
+/// A connection that a load comes from: HTTP/1.1, bodies as they are, answers not parsed. What it costs
 /// itself is as little as can be.
 pub struct Load {
     access: Arc<Access>,
@@ -155,8 +155,8 @@ impl Load {
         self.send.ready().await?;
         let response = self.send.send_request(request).await?;
         let code = response.status();
-        response.into_body().collect().await?;
-        anyhow::ensure!(code.is_success(), "the answer is {code}");
+        let said = response.into_body().collect().await?.to_bytes();
+        anyhow::ensure!(code.is_success(), "the answer is {code}: {}", String::from_utf8_lossy(&said));
         Ok(())
     }
 }

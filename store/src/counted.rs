@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use base::host::BoxFuture;
 
-use crate::around::Around;
 use crate::backend::{Committed, Store, Txn, TxnError};
+use crate::wrapper::Wrapper;
 
 /// Transactions by name: those that were committed, and those that were refused.
 #[derive(Default)]
@@ -49,12 +49,12 @@ impl Counted {
     }
 }
 
-impl Around for Counted {
+impl Wrapper for Counted {
     fn inner(&self) -> &Store {
         &self.inner
     }
 
-    fn around_txn(&self, txn: Txn) -> BoxFuture<'_, Result<Committed, TxnError>> {
+    fn wrap_txn(&self, txn: Txn) -> BoxFuture<'_, Result<Committed, TxnError>> {
         Box::pin(async move {
             let name = txn.name;
             let outcome = self.inner.txn(txn).await;

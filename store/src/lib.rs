@@ -7,7 +7,6 @@
 //! its RequestId before anybody is answered.
 //! **Read in this order:** [`backend`] (the contract), [`object`] (how API objects are kept), [`records`], [`cell`].
 
-pub mod around;
 pub mod backend;
 pub mod bells;
 pub mod cell;
@@ -25,3 +24,4 @@ pub mod records;
 pub mod slow;
 pub mod tenant;
 pub mod vault;
+pub mod wrapper;

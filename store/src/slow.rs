@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use base::host::{BoxFuture, Host};
 
-use crate::around::Around;
 use crate::backend::{Committed, Store, Txn, TxnError};
+use crate::wrapper::Wrapper;
 
 /// The wrapper.
 pub struct Slow {
@@ -22,12 +22,12 @@ impl Slow {
     }
 }
 
-impl Around for Slow {
+impl Wrapper for Slow {
     fn inner(&self) -> &Store {
         &self.inner
     }
 
-    fn around_txn(&self, txn: Txn) -> BoxFuture<'_, Result<Committed, TxnError>> {
+    fn wrap_txn(&self, txn: Txn) -> BoxFuture<'_, Result<Committed, TxnError>> {
         Box::pin(async move {
             self.host.clock.sleep(self.commit).await;
             self.inner.txn(txn).await

@@ -30,11 +30,12 @@ fn order() -> Order {
     }
 }
 
-/// A status in which the two steps are in these states: `w` waiting, `r` running, `0`/`1` ended, `!` in trouble.
+/// A status in which the two steps are in these states: `w` waiting, `r` running, `0`/`1` ended, `o` for want of memory, `!` in trouble.
 fn status(phase: &str, states: &str) -> PodStatus {
     let state = |c: char| match c {
         'w' => json!({"waiting": {"reason": "ContainerCreating"}}),
         '!' => json!({"waiting": {"reason": "ImagePullBackOff"}}),
+        'o' => json!({"terminated": {"exitCode": 137, "reason": "OOMKilled", "startedAt": null}}),
         'r' => json!({"running": {"startedAt": "2024-01-01T00:00:00Z"}}),
         code => json!({"terminated": {"exitCode": code.to_digit(10), "startedAt": "2024-01-01T00:00:00Z"}}),
     };
@@ -224,6 +225,15 @@ fn who_is_killed_before_anything_has_started_makes_no_failed_pod() {
         assert!(telling(&driver.see("Failed", "99")).is_empty());
         assert_eq!(names(&driver.apply(Event::Prepared(prepared))), ["end Broken"]);
     }
+}
+
+#[test]
+fn want_of_memory_before_anything_has_started_is_the_pods_own_and_told_behind_the_gate() {
+    let mut driver = Driver::new();
+    driver.see("Failed", "oo");
+    assert_eq!(names(&driver.apply(Event::Prepared(Prepared::Ready))), ["gate"]);
+    driver.apply(Event::Gate(StartAnswer::Go));
+    assert_eq!(telling(&driver.after(60_000_000, Event::Woken)), ["report 1 137137 last"]);
 }
 
 #[test]

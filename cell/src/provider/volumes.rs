@@ -52,7 +52,7 @@ impl Folders {
     fn raise(&self, volume: &Volume, fence: &Path) -> io::Result<()> {
         let lock = fs::File::create(self.data.join("fences.lock"))?;
         lock.lock()?;
-        if floor(fence).is_none_or(|floor| volume.floor > floor) {
+        if floor(fence)?.is_none_or(|floor| volume.floor > floor) {
             let fresh = fence.with_extension("fresh");
             fs::write(&fresh, volume.floor.to_string())?;
             fs::rename(fresh, fence)?;
@@ -71,9 +71,17 @@ impl Folders {
     }
 }
 
-/// The lowest generation that a fence lets in; none where there is no fence yet.
-fn floor(fence: &Path) -> Option<u64> {
-    fs::read_to_string(fence).ok()?.trim().parse().ok()
+/// The lowest generation that a fence lets in; none where there is no fence yet. What cannot be read is no such: to write
+/// it anew could open what is closed.
+fn floor(fence: &Path) -> io::Result<Option<u64>> {
+    let damaged = |why: &dyn std::fmt::Display| {
+        io::Error::other(format!("its fence {} cannot be read: {why}", fence.display()))
+    };
+    match fs::read_to_string(fence) {
+        Ok(text) => text.trim().parse().map(Some).map_err(|why| damaged(&why)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(damaged(&error)),
+    }
 }
 
 impl VolumeProvider for Folders {
@@ -84,7 +92,7 @@ impl VolumeProvider for Folders {
             // Any user of a container may write there.
             fs::set_permissions(&path, fs::Permissions::from_mode(0o777))?;
         }
-        if floor(&fence).is_none_or(|floor| volume.floor > floor) {
+        if floor(&fence)?.is_none_or(|floor| volume.floor > floor) {
             self.raise(volume, &fence)?;
         }
         Ok(Attached::Folder { path, fence })

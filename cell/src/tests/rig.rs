@@ -18,7 +18,6 @@ use protocol::order::Order;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use store::around::Around;
 use store::backend::{
     At, Backend, Committed, Pre, Read, ReadError, RequestId, Revision, RowKey, Snapshot, Store, Table, Txn,
     TxnError,
@@ -26,6 +25,7 @@ use store::backend::{
 use store::memory::Memory;
 use store::object::{self, ObjectKey};
 use store::records::due;
+use store::wrapper::Wrapper;
 use tekton::engine::decide::Installation;
 use tenancy::id::CellId;
 use tenancy::peer::{Peer, Peers};
@@ -82,12 +82,12 @@ impl Counting {
     }
 }
 
-impl Around for Counting {
+impl Wrapper for Counting {
     fn inner(&self) -> &Store {
         &self.inner
     }
 
-    fn around_snapshot(&self, at: At, reads: Vec<Read>) -> BoxFuture<'_, Result<Snapshot, ReadError>> {
+    fn wrap_snapshot(&self, at: At, reads: Vec<Read>) -> BoxFuture<'_, Result<Snapshot, ReadError>> {
         Box::pin(async move {
             if self.is_dead() {
                 std::future::pending::<()>().await;
@@ -96,7 +96,7 @@ impl Around for Counting {
         })
     }
 
-    fn around_txn(&self, txn: Txn) -> BoxFuture<'_, Result<Committed, TxnError>> {
+    fn wrap_txn(&self, txn: Txn) -> BoxFuture<'_, Result<Committed, TxnError>> {
         Box::pin(async move {
             let name = txn.name;
             let asked = self.asked.fetch_add(1, Ordering::Relaxed) + 1;

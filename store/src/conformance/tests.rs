@@ -3,9 +3,9 @@ use std::path::Path;
 use base::real;
 
 use super::*;
-use crate::around::Around;
 use crate::fault::{Faults, Faulty};
 use crate::memory::Memory;
+use crate::wrapper::Wrapper;
 
 async fn all(make: impl Fn(&Host) -> Store, faults: Option<Faults>) {
     let (host, _jobs) = real::host();
@@ -76,12 +76,12 @@ async fn a_store_that_loses_writes_is_found_out() {
 /// Says yes to everything and drops every third write.
 struct Forgetful(Store, std::sync::atomic::AtomicU32);
 
-impl Around for Forgetful {
+impl Wrapper for Forgetful {
     fn inner(&self) -> &Store {
         &self.0
     }
 
-    fn around_txn(&self, mut txn: Txn) -> BoxFuture<'_, Result<Committed, TxnError>> {
+    fn wrap_txn(&self, mut txn: Txn) -> BoxFuture<'_, Result<Committed, TxnError>> {
         for op in &mut txn.ops {
             if let Op::Put { key, pre, .. } = op
                 && self.1.fetch_add(1, std::sync::atomic::Ordering::Relaxed) % 3 == 2

@@ -25,6 +25,9 @@ fn a_folder_keeps_its_content_and_its_fence_only_rises() {
     folders.attach(&volume(2, 2)).unwrap();
     assert_eq!(floor(), "4", "an older view opens nothing");
     assert!(path.join("kept").exists());
+    fs::write(&fence, "").unwrap();
+    let why = folders.attach(&volume(9, 9)).unwrap_err().to_string();
+    assert!(why.contains("u-1.fence cannot be read"), "a damaged fence lets nobody in: {why}");
     folders.delete("u-1").unwrap();
     folders.delete("u-1").unwrap();
     assert!(!path.exists() && !fence.exists());

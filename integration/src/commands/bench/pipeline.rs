@@ -12,11 +12,11 @@ use anyhow::{Context, Result, ensure};
 use base::host::{BoxFuture, Host};
 use cell::logs::files::{Files, LOG_BYTES_MAX};
 use serde_json::{Value, json};
-use store::around::Around;
 use store::backend::{At, Backend, Committed, Op, Pre, Read, RequestId, Store, Table, Txn, TxnError};
 use store::memory::Memory;
 use store::object::{self, ObjectKey};
 use store::records::due;
+use store::wrapper::Wrapper;
 use tekton::api::config::TenantConfig;
 use tekton::api::defaults;
 use tekton::engine::decide::{Decision, Installation, Observed, Outcome};
@@ -73,12 +73,12 @@ struct Metered {
     log_bytes: AtomicU64,
 }
 
-impl Around for Metered {
+impl Wrapper for Metered {
     fn inner(&self) -> &Store {
         &self.inner
     }
 
-    fn around_txn(&self, txn: Txn) -> BoxFuture<'_, Result<Committed, TxnError>> {
+    fn wrap_txn(&self, txn: Txn) -> BoxFuture<'_, Result<Committed, TxnError>> {
         Box::pin(async move {
             let of = |op: &Op| match op {
                 Op::Put { key, body, prev, .. } if key.table == Table::Object => {

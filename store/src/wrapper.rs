@@ -8,26 +8,26 @@ use crate::backend::{
 };
 
 /// What has it is a [`Backend`] that passes everything on, but for what it defines itself.
-pub trait Around: Send + Sync {
+pub trait Wrapper: Send + Sync {
     /// What is passed on to.
     fn inner(&self) -> &Store;
 
     /// [`Backend::snapshot`].
-    fn around_snapshot(&self, at: At, reads: Vec<Read>) -> BoxFuture<'_, Result<Snapshot, ReadError>> {
+    fn wrap_snapshot(&self, at: At, reads: Vec<Read>) -> BoxFuture<'_, Result<Snapshot, ReadError>> {
         self.inner().snapshot(at, reads)
     }
 
     /// [`Backend::txn`].
-    fn around_txn(&self, txn: Txn) -> BoxFuture<'_, Result<Committed, TxnError>>;
+    fn wrap_txn(&self, txn: Txn) -> BoxFuture<'_, Result<Committed, TxnError>>;
 }
 
-impl<T: Around> Backend for T {
+impl<T: Wrapper> Backend for T {
     fn snapshot(&self, at: At, reads: Vec<Read>) -> BoxFuture<'_, Result<Snapshot, ReadError>> {
-        self.around_snapshot(at, reads)
+        self.wrap_snapshot(at, reads)
     }
 
     fn txn(&self, txn: Txn) -> BoxFuture<'_, Result<Committed, TxnError>> {
-        self.around_txn(txn)
+        self.wrap_txn(txn)
     }
 
     fn settle(&self, id: RequestId) -> BoxFuture<'_, Result<Settled, ReadError>> {
