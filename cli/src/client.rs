@@ -9,7 +9,6 @@ use bytes::Bytes;
 use http::{Method, Request, Response};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
-use hyper::client::conn::http1;
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::pem::PemObject;
@@ -124,45 +123,11 @@ impl Client {
     }
 }
 
-/// A connection that a load comes from: HTTP/1.1, bodies as they are, answers not parsed. What it costs
-/// itself is as little as can be.
-pub struct Load {
-    access: Arc<Access>,
-    send: http1::SendRequest<Full<Bytes>>,
-}
-
-impl Load {
-    /// Connects.
-    ///
-    /// # Errors
-    /// As [`Client::connect`].
-    pub async fn connect(access: &Access, host: &Host) -> Result<Self> {
-        let (send, connection) = http1::handshake(TokioIo::new(stream(access, b"http/1.1").await?)).await?;
-        host.spawn("load-connection", async move { drop(connection.await) });
-        Ok(Self { access: Arc::new(access.clone()), send })
-    }
-
-    /// Posts a body.
-    ///
-    /// # Errors
-    /// When there is no answer, or it is no success.
-    pub async fn post(&mut self, path: &str, body: Bytes) -> Result<()> {
-        let request = Request::post(path)
-            .header("host", &self.access.address)
-            .header("authorization", format!("Bearer {}", self.access.token))
-            .header("content-type", "application/json")
-            .body(Full::new(body))?;
-        self.send.ready().await?;
-        let response = self.send.send_request(request).await?;
-        let code = response.status();
-        let said = response.into_body().collect().await?.to_bytes();
-        anyhow::ensure!(code.is_success(), "the answer is {code}: {}", String::from_utf8_lossy(&said));
-        Ok(())
-    }
-}
-
-/// A connection to the gateway, which has proved who it is.
-async fn stream(access: &Access, protocol: &[u8]) -> Result<TlsStream<TcpStream>> {
+/// A connection to the gateway, which has proved who it is; `protocol` is what will be spoken on it.
+///
+/// # Errors
+/// When the gateway cannot be reached or does not prove who it is.
+pub async fn stream(access: &Access, protocol: &[u8]) -> Result<TlsStream<TcpStream>> {
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(access.authority_pem.as_bytes()) {
         roots.add(certificate?)?;

@@ -2,6 +2,7 @@
 
 mod creates;
 mod latency;
+mod load;
 mod pipeline;
 mod place;
 pub mod raw;
