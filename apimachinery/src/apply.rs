@@ -82,9 +82,10 @@ pub fn track_update(kind: &Kind, old: &Value, object: &mut Value, writer: &Write
 
 fn record(kind: &Kind, old: &Value, object: &mut Value, writer: &Writer<'_>, mut managers: Managers) {
     let place = Place(Schema::of(kind, writer.version));
-    let difference = compare(place, &without_managed(old), &without_managed(object));
-    let set = difference.set();
-    managers.take(&set.union(&difference.removed), None);
+    let (set, removed) = compare(place, &without_managed(old), &without_managed(object)).set_and_removed();
+    if !managers.0.is_empty() {
+        managers.take(&set.union(&removed), None);
+    }
     let id = writer.id(kind, false);
     let mut own = Managers::default();
     let api_version = kind.api_version(writer.version);
@@ -205,8 +206,7 @@ impl Request<'_> {
             Some(last) if !last.fields.is_empty() => self.prune(merged, &last.fields, &set, &managers),
             _ => merged,
         };
-        let difference = compare(self.place, &self.old, &object);
-        let changed = difference.set();
+        let (changed, removed) = compare(self.place, &self.old, &object).set_and_removed();
         let conflicts: Conflicts = managers
             .0
             .iter()
@@ -216,7 +216,7 @@ impl Request<'_> {
         if !force && !conflicts.is_empty() {
             return Err(conflicts);
         }
-        managers.take(&changed.union(&difference.removed), None);
+        managers.take(&changed.union(&removed), None);
         if object != self.old {
             time = Some(self.writer.now);
         }
@@ -247,9 +247,8 @@ impl Request<'_> {
         let applied =
             meta::annotation(&self.old, LAST_APPLIED).and_then(|text| serde_json::from_str(text).ok());
         let Some(applied): Option<Value> = applied else { return false };
-        let differences = compare(self.place, &applied, &self.old);
-        let allowed =
-            field_set(self.place, &applied).difference(&differences.set()).difference(&differences.removed);
+        let (set, removed) = compare(self.place, &applied, &self.old).set_and_removed();
+        let allowed = field_set(self.place, &applied).difference(&set).difference(&removed);
         conflicts.iter().all(|(_, fields)| fields.difference(&allowed).is_empty())
     }
 }

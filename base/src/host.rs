@@ -113,8 +113,7 @@ impl Host {
         self.entropy.fill(&mut b);
         b[6] = (b[6] & 0x0f) | 0x40;
         b[8] = (b[8] & 0x3f) | 0x80;
-        let h: String = b.iter().map(|x| format!("{x:02x}")).collect();
-        format!("{}-{}-{}-{}-{}", &h[..8], &h[8..12], &h[12..16], &h[16..20], &h[20..])
+        uuid_text(b)
     }
 
     /// Runs `work` for at most `time`. An answer that is there when the time ends wins.
@@ -127,6 +126,18 @@ impl Host {
             Either::Right(()) => Err(Elapsed),
         }
     }
+}
+
+/// A UUID's text.
+pub fn uuid_text(bytes: [u8; 16]) -> String {
+    let mut out = String::with_capacity(36);
+    for (i, byte) in bytes.into_iter().enumerate() {
+        if matches!(i, 4 | 6 | 8 | 10) {
+            out.push('-');
+        }
+        out.extend([byte >> 4, byte & 15].into_iter().filter_map(|digit| char::from_digit(digit.into(), 16)));
+    }
+    out
 }
 
 /// Which of two futures ended first.

@@ -7,7 +7,8 @@
 //! its attempt's `claimed -> started` is committed; log bytes never enter the store.
 //! **Read in this order:** [`Cell`], `runs` (store to store), `machines` (store to provider), [`provider`],
 //! `agents` (sessions), `lower` (Pod to Order), [`logs`], [`resolve`] and [`fetch`] (remote references),
-//! `home` (heartbeat), `place` (placing runs again), `peers` (who may call), `replicas`, `sleep`.
+//! `home` (heartbeat), `place` (placing runs again), `peers` (who may call), `replicas`, `sleep`,
+//! `settings`.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -45,6 +46,7 @@ mod replicas;
 pub mod resolve;
 mod runs;
 pub mod secrets;
+mod settings;
 mod signals;
 mod sleep;
 
@@ -171,6 +173,7 @@ pub(crate) struct Inner {
     config: Config,
     pace: Pace,
     others: place::Others,
+    settings: settings::Settings,
     runs: runs::Runs,
     machines: machines::Machines,
     resolve: resolve::Resolve,
@@ -212,6 +215,7 @@ impl Cell {
             config,
             pace,
             others: place::Others::default(),
+            settings: settings::Settings::default(),
             runs: runs::Runs::default(),
             machines: machines::Machines::default(),
             resolve: resolve::Resolve::default(),

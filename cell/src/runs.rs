@@ -38,12 +38,8 @@ const LOOK_UP_PAUSE: Duration = Duration::from_secs(1);
 const HOLD_US: i64 = 1_000_000;
 const BACKOFF_MIN: Duration = Duration::from_millis(5);
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
-/// Namespace of a tenant's settings.
-const SETTINGS: &str = "tekton-pipelines";
 /// Kind id of VerificationPolicies.
 const POLICIES: &str = "verificationpolicies.tekton.dev";
-const SETTINGS_MAPS: [&str; 5] =
-    ["feature-flags", "config-defaults", "config-events", "config-spire", "config-observability"];
 
 /// What a pass has read that is not in the view.
 #[derive(Default)]
@@ -254,7 +250,8 @@ impl Runs {
 
 /// One pass over one run; how much belongs to it.
 async fn pass(cell: &Arc<Inner>, key: &ObjectKey, rows: &BTreeSet<RowKey>) -> Result<usize, CellError> {
-    let mut wanted = Wanted { objects: settings_keys(&key.tenant).collect(), ..Wanted::default() };
+    let settings = cell.settings_of(&key.tenant).await?;
+    let mut wanted = Wanted::default();
     let mut extra = Extra::default();
     for _ in 0..NEEDS_MAX {
         let view = match cell.store.run_view(key, &wanted, rows).await? {
@@ -278,7 +275,7 @@ async fn pass(cell: &Arc<Inner>, key: &ObjectKey, rows: &BTreeSet<RowKey>) -> Re
             return Ok(0);
         }
         if key.kind == outbox::CUSTOM_RUNS && placed == Some(cell.store.cell()) {
-            return outbox::custom_run(cell, &view, &config(&view)).await.map(|()| 0);
+            return outbox::custom_run(cell, &view, &settings).await.map(|()| 0);
         }
         if !apply::is_run(&key.kind) {
             return cell.store.due_consume(key, &view.due, &BTreeSet::new()).await.map(|()| 0);
@@ -290,7 +287,6 @@ async fn pass(cell: &Arc<Inner>, key: &ObjectKey, rows: &BTreeSet<RowKey>) -> Re
         if is_held(cell, &view) {
             return hold(cell, &view, now_us + HOLD_US).await.map(|()| 0);
         }
-        let settings = config(&view);
         let mut view = view;
         let observed = observed(&mut view, &extra);
         let outcome = cell.engine.decide(&key.kind, &observed, &settings, &cell.installation, now_us);
@@ -304,7 +300,7 @@ async fn pass(cell: &Arc<Inner>, key: &ObjectKey, rows: &BTreeSet<RowKey>) -> Re
                 cell.runs.told.hold_back(&view, &mut decision, cell.host.clock.mono());
                 let children = view.owned.len();
                 let over = is_done(decision.status.as_ref().unwrap_or(&view.run.value["status"]));
-                settle(cell, &view, *decision, now_us).await?;
+                settle(cell, &view, *decision, &settings, now_us).await?;
                 if !over {
                     cell.store.keep(*view);
                 }
@@ -330,13 +326,19 @@ async fn hold(cell: &Inner, view: &View, at_us: i64) -> Result<(), CellError> {
 }
 
 /// Writes a decision and does what follows from it in this process.
-async fn settle(cell: &Arc<Inner>, view: &View, decision: Decision, now_us: i64) -> Result<(), CellError> {
+async fn settle(
+    cell: &Arc<Inner>,
+    view: &View,
+    decision: Decision,
+    settings: &TenantConfig,
+    now_us: i64,
+) -> Result<(), CellError> {
     for error in &decision.errors {
         tracing::info!(run = %view.run.key.name, namespace = %view.run.key.namespace, error, "the run met an error");
     }
     let timers = lock(&cell.runs.timers).get(&view.run.key).cloned().unwrap_or_default();
     let decision = again::fenced(view, decision, now_us);
-    let mut write = effects::write(view, decision, timers, now_us)?;
+    let mut write = effects::write(view, decision, timers, settings, now_us)?;
     again::tell(view, &mut write, !cell.draining.load(Ordering::Relaxed));
     // Who comes when others wait for room stands in line behind them.
     let room = !cell.machines.waiting.load(Ordering::Relaxed);
@@ -443,30 +445,6 @@ fn put_back(view: &mut View, observed: Observed) {
     for (seen, value) in view.owned.iter_mut().zip(observed.owned) {
         seen.value = value;
     }
-}
-
-fn settings_keys(tenant: &str) -> impl Iterator<Item = ObjectKey> {
-    SETTINGS_MAPS.into_iter().map(move |name| ObjectKey {
-        tenant: tenant.to_owned(),
-        kind: "configmaps".into(),
-        namespace: SETTINGS.into(),
-        name: name.into(),
-    })
-}
-
-fn config(view: &View) -> TenantConfig {
-    let mut config = TenantConfig::default();
-    for key in settings_keys(&view.run.key.tenant) {
-        let Some(Some(map)) = view.objects.get(&key) else { continue };
-        let data = map.value["data"].as_object().into_iter().flatten();
-        let data = data.filter_map(|(k, v)| Some((k.clone(), v.as_str()?.to_owned()))).collect();
-        match key.name.as_str() {
-            "feature-flags" => config.feature_flags = data,
-            "config-defaults" => config.config_defaults = data,
-            _ => drop(config.others.insert(key.name, data)),
-        }
-    }
-    config
 }
 
 /// The stored key of an object that the engine names by kind.

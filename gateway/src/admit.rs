@@ -2,6 +2,7 @@
 
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use apimachinery::meta;
 use apimachinery::schema::Required;
@@ -21,6 +22,7 @@ use tenancy::residency::Residency;
 
 use crate::app::Admission;
 use crate::objects::At;
+use crate::settings::data;
 
 /// The name under which the reference refuses objects; clients show it.
 const WEBHOOK: &str = "validation.webhook.pipeline.tekton.dev";
@@ -37,18 +39,18 @@ const OURS: [&str; 10] =
 /// One request's admission.
 pub(crate) struct Admit<'a> {
     pub at: &'a At<'a>,
-    pub around: &'a Surroundings,
+    pub around: &'a Arc<Surroundings>,
     /// The tenant's settings, once something has asked for them.
-    settings: OnceCell<TenantConfig>,
+    settings: OnceCell<Arc<TenantConfig>>,
 }
 
 impl<'a> Admit<'a> {
-    pub(crate) fn new(at: &'a At<'a>, around: &'a Surroundings) -> Self {
+    pub(crate) fn new(at: &'a At<'a>, around: &'a Arc<Surroundings>) -> Self {
         Self { at, around, settings: OnceCell::new() }
     }
 
     fn settings(&self) -> &TenantConfig {
-        self.settings.get_or_init(|| config(self.around))
+        self.settings.get_or_init(|| self.at.app.settings.of(self.around))
     }
 
     /// How strictly the schema's required fields are taken: Tekton's own defaulting fills many of them.
@@ -140,22 +142,6 @@ fn refused(webhook: &str, why: &dyn std::fmt::Display) -> Status {
 
 fn denied(webhook: &str, step: &str, why: &dyn std::fmt::Display) -> Status {
     Status::bad_request(format!("admission webhook \"{webhook}\" denied the request: {step} failed: {why}"))
-}
-
-/// The data of a ConfigMap.
-fn data(object: &Value) -> BTreeMap<String, String> {
-    let data = object["data"].as_object();
-    data.into_iter().flatten().filter_map(|(k, v)| Some((k.clone(), v.as_str()?.to_owned()))).collect()
-}
-
-/// A tenant's settings.
-fn config(around: &Surroundings) -> TenantConfig {
-    let data = |object: &Option<Value>| object.as_ref().map(data).unwrap_or_default();
-    TenantConfig {
-        feature_flags: data(&around.feature_flags),
-        config_defaults: data(&around.config_defaults),
-        others: BTreeMap::new(),
-    }
 }
 
 /// Claims that a new run's workspaces name.

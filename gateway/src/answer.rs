@@ -14,9 +14,13 @@ pub type Refused = Box<Status>;
 /// Outcome of a handler.
 pub type Outcome = Result<Response<Body>, Refused>;
 
+/// Type of a JSON document.
+pub const JSON: &str = "application/json";
+
 /// A JSON document.
 pub fn json(code: StatusCode, value: &Value) -> Response<Body> {
-    bytes(code, "application/json", value.to_string().into_bytes())
+    // Writing a document into memory cannot fail.
+    bytes(code, JSON, serde_json::to_vec(value).unwrap_or_default())
 }
 
 /// Bytes of a type.

@@ -12,6 +12,7 @@ use tenancy::token::KeySet;
 use crate::authn::Believed;
 use crate::cells::Cells;
 use crate::metrics::Counts;
+use crate::settings::Settings;
 
 /// What is done to objects before they are stored.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -43,6 +44,8 @@ pub struct App {
     pub admin: AdminStore,
     /// What is done to objects before they are stored.
     pub admission: Admission,
+    /// Tenants' settings, as they were read.
+    pub settings: Settings,
     /// Tokens that were verified, until they expire.
     pub believed: Believed,
     /// What was done.
@@ -92,6 +95,7 @@ impl App {
             keys: parts.keys,
             audience: parts.audience,
             admission: parts.admission,
+            settings: Settings::default(),
             believed: Believed::default(),
             counts: Counts::default(),
             commits: parts.commits,

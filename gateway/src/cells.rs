@@ -22,6 +22,8 @@ const HOLD_MAX: Duration = Duration::from_secs(60);
 /// Pauses between two tries to wake a cell that has not taken its work.
 const AGAIN_FIRST: Duration = Duration::from_millis(100);
 const AGAIN_MAX: Duration = Duration::from_secs(5);
+/// What comes while a cell is told, or within such a time after it, is told together.
+const GATHER: Duration = Duration::from_millis(5);
 /// How often to look for cells that have not taken their work, whoever was to wake them.
 const FORWARD: Duration = Duration::from_secs(5);
 /// A cell that was heard within this time looks by itself, µs.
@@ -150,16 +152,23 @@ impl Cells {
                     pause = (pause * 2).min(AGAIN_MAX);
                     continue;
                 }
-                let mut waking = lock(&cells.waking);
-                match waking.get_mut(&cell) {
-                    Some(again) if *again => *again = false,
-                    _ => {
-                        waking.remove(&cell);
-                        return;
-                    }
+                if !cells.has_more(&cell) {
+                    return;
                 }
+                cells.host.clock.sleep(GATHER).await;
+                lock(&cells.waking).insert(cell.clone(), false);
             }
         });
+    }
+
+    /// Somebody has asked to wake `cell` while it was being woken; if not, it is not being woken any more.
+    fn has_more(&self, cell: &str) -> bool {
+        let mut waking = lock(&self.waking);
+        let more = waking.get(cell).is_some_and(|again| *again);
+        if !more {
+            waking.remove(cell);
+        }
+        more
     }
 
     /// Tells one replica; whether it has heard. What it answers needs no proof: it only saves time, the cell's Due

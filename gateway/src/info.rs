@@ -74,7 +74,7 @@ fn open_api(ask: &Ask, path: &str) -> Response<Body> {
         }
         return response;
     }
-    let mut response = answer::bytes(StatusCode::OK, "application/json", document.body.clone());
+    let mut response = answer::bytes(StatusCode::OK, answer::JSON, document.body.clone());
     let headers = response.headers_mut();
     headers.insert(header::VARY, HeaderValue::from_static("Accept"));
     if let Ok(tag) = HeaderValue::from_str(&format!("\"{}\"", document.hash)) {

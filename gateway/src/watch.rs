@@ -90,7 +90,7 @@ pub async fn serve(app: &Arc<App>, grant: Grant, ask: &Ask, target: &Objects) ->
         let line = watch.next().await?;
         Some((Ok::<_, std::convert::Infallible>(line), watch))
     });
-    let mut response = answer::bytes(StatusCode::OK, "application/json", Vec::new());
+    let mut response = answer::bytes(StatusCode::OK, answer::JSON, Vec::new());
     *response.body_mut() = Body::from_stream(stream);
     Ok(response)
 }

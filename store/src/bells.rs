@@ -1,12 +1,12 @@
 //! Bells of one process: who waits for a partition is woken when something is written there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use base::host::BoxFuture;
 use tokio::sync::Notify;
 
-use crate::backend::{Bell, Table};
+use crate::backend::{Bell, Op, Table};
 
 /// Who waits for a partition.
 type Waiting = BTreeMap<(Table, String), Vec<Weak<Notify>>>;
@@ -48,6 +48,12 @@ impl Bells {
         }
     }
 
+    /// Rings for everything that transactions wrote, once for each partition.
+    pub fn ring_for<'a>(&self, ops: impl IntoIterator<Item = &'a Op>) {
+        let partitions: BTreeSet<_> = ops.into_iter().filter_map(concerns).collect();
+        partitions.into_iter().for_each(|(table, partition)| self.ring(table, partition));
+    }
+
     /// Wakes everybody: what was written meanwhile is not known.
     pub fn ring_all(&self) {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
@@ -55,5 +61,15 @@ impl Bells {
             list.retain(|notify| notify.upgrade().inspect(|n| n.notify_one()).is_some());
             !list.is_empty()
         });
+    }
+}
+
+/// Where somebody may be waiting for what `op` does. Nobody waits for a Due row to go: whoever looks for work removes
+/// it, and would only look once more.
+pub fn concerns(op: &Op) -> Option<(Table, &str)> {
+    match op {
+        Op::Delete { key, .. } if key.table == Table::Due => None,
+        Op::Put { key, .. } | Op::Delete { key, .. } => Some((key.table, &key.partition)),
+        Op::Check { .. } | Op::Add { .. } => None,
     }
 }

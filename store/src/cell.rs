@@ -143,6 +143,11 @@ impl CellStore {
         self.backend.bell(Table::Due, &crate::records::due::partition(&self.cell, bucket))
     }
 
+    /// A bell of a tenant's ConfigMaps.
+    pub fn config_maps_bell(&self, tenant: &str) -> Box<dyn Bell> {
+        self.backend.bell(Table::Object, &crate::object::scope(tenant, "configmaps"))
+    }
+
     /// A bell of this cell's machines.
     pub fn machine_bell(&self) -> Box<dyn Bell> {
         self.backend.bell(Table::Machine, &self.cell)
@@ -154,20 +159,26 @@ impl CellStore {
 
     /// Does a transaction and knows what became of it.
     async fn commit(&self, name: &'static str, ops: Vec<Op>) -> Result<Committed, CellError> {
-        let mut txn = Txn { id: RequestId(self.host.id()), name, ops };
+        self.transact(name, &ops).await?.map_err(|error| of_txn(error, &ops))
+    }
+
+    /// As [`CellStore::commit`], with the store's own answer: never an unknown one.
+    async fn transact(
+        &self,
+        name: &'static str,
+        ops: &[Op],
+    ) -> Result<Result<Committed, TxnError>, CellError> {
         for _ in 0..SETTLE_TRIES {
-            let outcome = match self.backend.txn(txn.clone()).await {
-                Err(TxnError::Unknown) => match self.settle(txn.id).await? {
+            let id = RequestId(self.host.id());
+            let outcome = match self.backend.txn(Txn { id, name, ops: ops.to_vec() }).await {
+                Err(TxnError::Unknown) => match self.settle(id).await? {
                     Settled::Committed(committed) => Ok(committed),
                     // Not a conflict: nobody has decided against it. Ask again under a new id.
-                    Settled::Never => {
-                        txn.id = RequestId(self.host.id());
-                        continue;
-                    }
+                    Settled::Never => continue,
                 },
                 outcome => outcome,
             };
-            return outcome.map_err(|error| of_txn(error, &txn.ops));
+            return Ok(outcome);
         }
         Err(CellError::Unavailable("no transaction gets through".into()))
     }
@@ -220,8 +231,7 @@ pub(crate) fn derived_uid(parts: &[&str]) -> String {
     b.copy_from_slice(&digest.as_ref()[..16]);
     b[6] = (b[6] & 0x0f) | 0x80;
     b[8] = (b[8] & 0x3f) | 0x80;
-    let h = hex(&b);
-    format!("{}-{}-{}-{}-{}", &h[..8], &h[8..12], &h[12..16], &h[16..20], &h[20..])
+    base::host::uuid_text(b)
 }
 
 /// The id of a document's kind, as in [`ObjectKey::kind`].

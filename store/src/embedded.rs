@@ -20,8 +20,8 @@ use base::host::{BoxFuture, Host};
 use tokio::sync::oneshot;
 
 use crate::backend::{
-    At, Backend, Bell, Changes, Committed, Op, Read, ReadError, RequestId, Revision, Settled, Snapshot,
-    Table, Txn, TxnError,
+    At, Backend, Bell, Changes, Committed, Read, ReadError, RequestId, Revision, Settled, Snapshot, Table,
+    Txn, TxnError,
 };
 use crate::bells::Bells;
 
@@ -49,7 +49,7 @@ pub enum OpenError {
 /// A store in a folder.
 pub struct Embedded {
     write: Option<Sender<writer::Request>>,
-    read: Option<Sender<reader::Request>>,
+    read: Arc<reader::Requests>,
     bells: Arc<Bells>,
     threads: Vec<JoinHandle<()>>,
     stop: Arc<AtomicBool>,
@@ -68,7 +68,7 @@ pub fn open(folder: &Path, host: &Host) -> Result<Arc<Embedded>, OpenError> {
     let bells = Arc::new(Bells::default());
     let stop = Arc::new(AtomicBool::new(false));
     let (write, writes) = channel();
-    let (read, reads) = channel();
+    let read = Arc::new(reader::Requests::default());
     let mut threads = Vec::new();
     let mut start = |name: &str, work: Box<dyn FnOnce() + Send>| {
         let thread = std::thread::Builder::new().name(name.into()).spawn(work);
@@ -78,7 +78,7 @@ pub fn open(folder: &Path, host: &Host) -> Result<Arc<Embedded>, OpenError> {
     let writer =
         writer::Writer::new(connection, host.clock.clone(), bells.clone(), log.clone()).map_err(&unusable)?;
     start("store-writer", Box::new(move || writer.run(&writes)))?;
-    let pool = reader::Pool::new(reads, path.clone(), host.clock.clone());
+    let pool = reader::Pool::new(read.clone(), path.clone(), host.clock.clone());
     for _ in 0..READERS {
         let pool = pool.clone();
         start("store-reader", Box::new(move || pool.run()))?;
@@ -86,14 +86,14 @@ pub fn open(folder: &Path, host: &Host) -> Result<Arc<Embedded>, OpenError> {
     let (file, stopping) = (path.clone(), stop.clone());
     let release = move || pool.release();
     start("store-checkpoint", Box::new(move || schema::checkpoints(&file, &stopping, &log, &release)))?;
-    Ok(Arc::new(Embedded { write: Some(write), read: Some(read), bells, threads, stop, _lock: lock }))
+    Ok(Arc::new(Embedded { write: Some(write), read, bells, threads, stop, _lock: lock }))
 }
 
 impl Drop for Embedded {
     fn drop(&mut self) {
-        // Closing the channels ends the threads after what they have.
+        // Closing ends the threads after what they have.
         self.write = None;
-        self.read = None;
+        self.read.close();
         self.stop.store(true, Ordering::Relaxed);
         for thread in self.threads.drain(..) {
             thread.thread().unpark();
@@ -109,7 +109,9 @@ impl Embedded {
     ) -> Result<T, ReadError> {
         let away = || ReadError::Unavailable("the store is closing".into());
         let (reply, answer) = oneshot::channel();
-        self.read.as_ref().ok_or_else(away)?.send(make(reply)).map_err(|_| away())?;
+        if !self.read.add(make(reply)) {
+            return Err(away());
+        }
         answer.await.map_err(|_| away())?
     }
 
@@ -164,15 +166,6 @@ impl Backend for Embedded {
     fn counter(&self, name: &str) -> BoxFuture<'_, Result<i64, ReadError>> {
         let name = name.to_owned();
         Box::pin(self.ask(move |reply| reader::Request::Counter { name, reply }))
-    }
-}
-
-/// Rings for everything that a transaction wrote.
-fn ring(bells: &Bells, ops: &[Op]) {
-    for op in ops {
-        if let Op::Put { key, .. } | Op::Delete { key, .. } = op {
-            bells.ring(key.table, &key.partition);
-        }
     }
 }
 

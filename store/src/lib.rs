@@ -5,7 +5,8 @@
 //! **Invariants:** one writer per section of a record, enforced by the façade types; every transaction is all
 //! or nothing inside one Home; every stored body begins with a format byte; an unknown outcome is settled by
 //! its RequestId before anybody is answered.
-//! **Read in this order:** [`backend`] (the contract), [`object`] (how API objects are kept), [`records`], [`cell`].
+//! **Read in this order:** [`backend`] (the contract), [`object`] (how API objects are kept), [`records`], [`cell`],
+//! [`tenant`], [`kept`].
 
 pub mod backend;
 pub mod bells;
@@ -17,6 +18,7 @@ pub mod directory;
 pub mod embedded;
 pub mod fault;
 pub mod homes;
+pub mod kept;
 pub mod memory;
 pub mod object;
 pub mod quota;

@@ -88,11 +88,7 @@ impl Memory {
         let committed = Committed { revisions };
         state.requests.insert(txn.id, (micros, Some(committed.clone())));
         drop(state);
-        for op in &txn.ops {
-            if let Op::Put { key, .. } | Op::Delete { key, .. } = op {
-                self.bells.ring(key.table, &key.partition);
-            }
-        }
+        self.bells.ring_for(&txn.ops);
         Ok(committed)
     }
 
@@ -164,7 +160,7 @@ impl State {
             match op {
                 Op::Put { key, pre, .. } | Op::Delete { key, pre, .. } | Op::Check { key, pre } => {
                     let current = self.current(key);
-                    if !holds(*pre, current.as_ref()) {
+                    if !holds(*pre, current.as_ref().map(|row| row.revision)) {
                         return Err(TxnError::Conflict { op: index, current: current.map(Box::new) });
                     }
                 }
@@ -287,11 +283,11 @@ fn row(key: &RowKey, revision: Revision, stored: &Stored) -> Row {
     Row { key: key.clone(), revision, owner: stored.owner.clone(), body: stored.body.clone() }
 }
 
-/// Whether a precondition holds for the row as it is.
-pub fn holds(pre: Pre, current: Option<&Row>) -> bool {
+/// Whether a precondition holds for a row that has this revision; `None`: that is not there.
+pub fn holds(pre: Pre, current: Option<Revision>) -> bool {
     match (pre, current) {
         (Pre::Any, _) | (Pre::Absent, None) | (Pre::Present, Some(_)) => true,
-        (Pre::Rev(revision), Some(row)) => row.revision == revision,
+        (Pre::Rev(revision), Some(current)) => current == revision,
         (Pre::Absent, Some(_)) | (Pre::Present | Pre::Rev(_), None) => false,
     }
 }

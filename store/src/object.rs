@@ -131,9 +131,19 @@ pub fn owner_of(object: &Value) -> Option<String> {
     owner["uid"].as_str().map(str::to_owned)
 }
 
+/// A row that has `object`, as yet without a revision.
+pub fn row(key: &ObjectKey, object: &Value) -> Row {
+    Row { key: key.row(), revision: Revision(0), owner: owner_of(object), body: encode(object) }
+}
+
+/// An op that writes `row`.
+pub fn put_row(row: Row, pre: Pre, prev: Option<Bytes>) -> Op {
+    Op::Put { key: row.key, pre, owner: row.owner, body: row.body, prev }
+}
+
 /// An op that writes `object` at `key`.
 pub fn put(key: &ObjectKey, pre: Pre, object: &Value, prev: Option<Bytes>) -> Op {
-    Op::Put { key: key.row(), pre, owner: owner_of(object), body: encode(object), prev }
+    put_row(row(key, object), pre, prev)
 }
 
 #[cfg(test)]

@@ -136,7 +136,8 @@ impl TenantStore {
         Ok(Page { rows, revision: snapshot.revision, more })
     }
 
-    /// Creates an object; a run's cell finds it due. It is only done while its namespace is as in `around`.
+    /// Creates an object, and gives its row; a run's cell finds it due. It is only done while its namespace is as in
+    /// `around`.
     ///
     /// # Errors
     /// [`WriteError`]; [`WriteError::Changed`] is said of the namespace.
@@ -146,9 +147,10 @@ impl TenantStore {
         kind: &str,
         object: &Value,
         around: &Surroundings,
-    ) -> Result<Revision, WriteError> {
+    ) -> Result<Row, WriteError> {
         let key = Self::key(grant, kind, text(object, "namespace"), text(object, "name"));
-        let mut ops = vec![object::put(&key, Pre::Absent, object, None)];
+        let row = object::row(&key, object);
+        let mut ops = vec![object::put_row(row.clone(), Pre::Absent, None)];
         if kind == "namespaces" {
             ops.push(default_account(grant.tenant(), &key.name, object));
         }
@@ -156,17 +158,18 @@ impl TenantStore {
         ops.extend(around.guard());
         let runs_max = around.tenant.as_ref().and_then(|tenant| tenant.runs_max);
         ops.extend(quota::taken(&key, object, runs_max));
-        self.write("object_create", ops).await.map_err(|refusal| match refusal {
+        let written = self.write("object_create", ops).await.map_err(|refusal| match refusal {
             Refusal::Precondition { op: 0 } => WriteError::Exists,
             Refusal::Precondition { .. } => {
                 self.forget_surroundings(grant, &key.namespace);
                 WriteError::Changed
             }
             Refusal::Other(error) => error,
-        })
+        });
+        Ok(Row { revision: written?, ..row })
     }
 
-    /// Replaces the object in `seen`, which is `old`, if it is still that one.
+    /// Replaces the object in `seen`, which is `old`, if it is still that one, and gives its row as it is now.
     ///
     /// # Errors
     /// [`WriteError`].
@@ -176,13 +179,14 @@ impl TenantStore {
         seen: &Row,
         old: &Value,
         object: &Value,
-    ) -> Result<Revision, WriteError> {
+    ) -> Result<Row, WriteError> {
         let kind = kind_of(seen);
         let key = Self::key(grant, kind, text(object, "namespace"), text(object, "name"));
         let prev = selectable_changed(kind, old, object).then(|| seen.body.clone());
-        let mut ops = vec![object::put(&key, Pre::Rev(seen.revision), object, prev)];
+        let row = object::row(&key, object);
+        let mut ops = vec![object::put_row(row.clone(), Pre::Rev(seen.revision), prev)];
         ops.extend(due_of(&key, object));
-        self.commit("object_replace", ops).await
+        Ok(Row { revision: self.commit("object_replace", ops).await?, ..row })
     }
 
     /// Removes the object in `seen`, which is `last`, if it is still that one. Watchers are shown it as it was.

@@ -31,8 +31,33 @@ impl FieldSet {
         match path {
             [] => {}
             [last] => drop(self.members.insert(last.clone())),
-            [first, rest @ ..] => self.children.entry(first.clone()).or_default().insert(rest),
+            [first, rest @ ..] => self.child(first).insert(rest),
         }
+    }
+
+    /// Adds the path of `element`, with what is below it.
+    pub(super) fn add(&mut self, element: Element, below: Self) {
+        if !below.is_empty() {
+            let child = self.child(&element);
+            *child = if child.is_empty() { below } else { child.union(&below) };
+        }
+        self.members.insert(element);
+    }
+
+    /// Adds `path`, with what is below it.
+    pub(super) fn graft(&mut self, path: &[Element], below: Self) {
+        match path {
+            [] => {}
+            [last] => self.add(last.clone(), below),
+            [first, rest @ ..] => self.child(first).graft(rest, below),
+        }
+    }
+
+    fn child(&mut self, element: &Element) -> &mut Self {
+        if !self.children.contains_key(element) {
+            self.children.insert(element.clone(), Self::default());
+        }
+        self.children.entry(element.clone()).or_default()
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -128,7 +153,8 @@ impl FieldSet {
     /// The set as FieldsV1.
     pub(super) fn to_value(&self) -> Value {
         let mut out = Map::new();
-        for element in self.members.iter().chain(self.children.keys()) {
+        let only_below = self.children.keys().filter(|element| !self.members.contains(element));
+        for element in self.members.iter().chain(only_below) {
             let mut inner = match self.children.get(element).map(Self::to_value) {
                 Some(Value::Object(inner)) => inner,
                 _ => Map::new(),

@@ -114,6 +114,25 @@ fn add_fields(place: Place, value: &Value, path: &mut Vec<Element>, out: &mut Fi
     }
 }
 
+/// Every path of a document that is new, all objects and lists on the way among them.
+fn whole(place: Place, value: &Value) -> FieldSet {
+    let mut out = FieldSet::default();
+    match (place.form(value), value) {
+        (Form::Map, Value::Object(map)) => {
+            for (key, value) in map {
+                out.add(Element::field(key), whole(place.member(key), value));
+            }
+        }
+        (Form::List, Value::Array(list)) => {
+            for (element, item) in place.elements(list) {
+                out.add(element, whole(place.items(), item));
+            }
+        }
+        _ => {}
+    }
+    out
+}
+
 /// How one document differs from another.
 #[derive(Default)]
 pub(super) struct Difference {
@@ -123,9 +142,10 @@ pub(super) struct Difference {
 }
 
 impl Difference {
-    /// What a writer of the new document has set.
-    pub(super) fn set(&self) -> FieldSet {
-        if self.modified.is_empty() { self.added.clone() } else { self.modified.union(&self.added) }
+    /// What a writer of the new document has set, and what it has removed.
+    pub(super) fn set_and_removed(self) -> (FieldSet, FieldSet) {
+        let set = if self.modified.is_empty() { self.added } else { self.modified.union(&self.added) };
+        (set, self.removed)
     }
 }
 
@@ -144,6 +164,9 @@ fn walk<'v>(
     out: &mut Difference,
 ) {
     let Some(shown) = new.or(old) else { return };
+    if let (None, Some(new)) = (old, new) {
+        return out.added.graft(path, whole(place, new));
+    }
     let form = place.form(shown);
     let same_form = old.is_none_or(|old| place.form(old) == form);
     let both_empty = old.is_none_or(is_empty) && new.is_none_or(is_empty);
@@ -182,9 +205,7 @@ fn walk<'v>(
         }
         Form::Leaf => {}
     }
-    if old.is_none() {
-        out.added.insert(path);
-    } else if new.is_none() {
+    if new.is_none() {
         out.removed.insert(path);
     }
 }

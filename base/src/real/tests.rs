@@ -66,3 +66,16 @@ async fn certificates_are_made_once_and_loaded_again() {
     std::fs::write(dir.path().join("server.pem"), "nonsense").unwrap();
     assert!(crate::tls::load_or_make(dir.path(), &names).is_err());
 }
+
+#[tokio::test]
+async fn ids_are_uuids_and_differ() {
+    let (host, _jobs) = host();
+    let (one, other) = (host.uuid(), host.uuid());
+    assert_ne!(one, other);
+    let lengths: Vec<_> = one.split('-').map(str::len).collect();
+    assert_eq!(lengths, [8, 4, 4, 4, 12], "{one}");
+    assert!(one.chars().all(|c| c == '-' || c.is_ascii_hexdigit()), "{one}");
+    assert_eq!(one.as_bytes()[14], b'4', "{one}");
+    let bytes = std::array::from_fn(|i| u8::try_from(i * 17).unwrap_or(0));
+    assert_eq!(crate::host::uuid_text(bytes), "00112233-4455-6677-8899-aabbccddeeff");
+}

@@ -8,10 +8,11 @@ use store::cell::apply::{Create, EventWrite, RunWrite};
 use store::cell::view::View;
 use store::cell::{CellError, TIMINGS};
 use store::object::ObjectKey;
+use tekton::api::config::TenantConfig;
 use tekton::api::defaults;
 use tekton::engine::decide::{ChildPatch, Decision, PatchKind};
 
-use super::{config, is_done, object_key};
+use super::{is_done, object_key};
 use crate::{lower, outbox};
 
 /// No timer is nearer than this, µs: a pass must not make itself run at once.
@@ -21,6 +22,7 @@ pub(super) fn write(
     view: &View,
     decision: Decision,
     timers_known_us: BTreeSet<i64>,
+    settings: &TenantConfig,
     now_us: i64,
 ) -> Result<RunWrite, CellError> {
     let ended = decision.status.as_ref().is_some_and(|s| is_done(s) && !is_done(&view.run.value["status"]));
@@ -43,11 +45,10 @@ pub(super) fn write(
         let idle = idle_pods(view).filter(|key| !deletes.contains(key)).collect::<Vec<_>>();
         deletes.extend(idle);
     }
-    let settings = config(view);
     let creates = decision.creates.into_iter().flat_map(|object| storable(view, object)).map(|mut object| {
         // Children are objects like any other: they are stored as admission would have left them.
         let kind = object["kind"].as_str().unwrap_or_default().to_owned();
-        defaults::apply(&kind, &mut object, &settings);
+        defaults::apply(&kind, &mut object, settings);
         let machine = (object["kind"] == "Pod").then(|| lower::size::machine(&object));
         Create { object, machine }
     });

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use base::host::{Mono, race};
+use futures_util::FutureExt;
 use store::backend::{Revision, RowKey};
 use store::object::ObjectKey;
 
@@ -22,6 +23,10 @@ const LEAVE: Duration = Duration::from_secs(2);
 const KNOW_AGAIN: Duration = Duration::from_secs(30);
 /// Pause after the store gave no answer.
 const PAUSE: Duration = Duration::from_millis(200);
+/// So many scans may follow one another at once; more of them come at this distance, and find more each. A run that
+/// is alone never waits for that.
+const BURST: u64 = 16;
+const DISTANCE_US: u64 = 10_000;
 
 pub(super) async fn scan(cell: &Arc<Inner>, bucket: u32) {
     let bells = &cell.runs.buckets[bucket as usize];
@@ -29,8 +34,15 @@ pub(super) async fn scan(cell: &Arc<Inner>, bucket: u32) {
     know_timers(cell, bucket).await;
     let mut known = cell.host.clock.mono();
     let mut left: Left = BTreeMap::new();
+    let mut pace = Pace::default();
     loop {
         cell.awake().await;
+        let early = pace.early(cell.host.clock.mono());
+        if !early.is_zero() {
+            cell.host.clock.sleep(early).await;
+            // This scan answers what has rung meanwhile.
+            bell.rung().now_or_never();
+        }
         // Another replica sets timers as well.
         if cell.replicas.any() && cell.host.clock.mono().since(known) >= KNOW_AGAIN {
             know_timers(cell, bucket).await;
@@ -72,6 +84,21 @@ pub(super) async fn scan(cell: &Arc<Inner>, bucket: u32) {
     }
 }
 
+/// How often a bucket is scanned when its bell never rests.
+#[derive(Default)]
+struct Pace {
+    /// When all scans so far would be over, had each taken its distance.
+    over: Mono,
+}
+
+impl Pace {
+    /// How much too early a scan at `now` is.
+    fn early(&mut self, now: Mono) -> Duration {
+        self.over = Mono(self.over.max(now).0 + DISTANCE_US);
+        Duration::from_micros(self.over.0.saturating_sub(now.0 + BURST * DISTANCE_US))
+    }
+}
+
 /// Rows that are left to another replica: which revision, since when.
 type Left = BTreeMap<RowKey, (Revision, Mono)>;
 
@@ -108,3 +135,6 @@ async fn know_timers(cell: &Arc<Inner>, bucket: u32) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

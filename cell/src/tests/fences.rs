@@ -147,7 +147,7 @@ async fn a_provider_without_room_delays_a_run_and_does_not_fail_it() {
     let rig = Rig::new();
     rig.provider.refuse(true);
     let key = rig.submit(one_step("one")).await;
-    rig.until(&key, |run| run["status"]["podName"].is_string()).await;
+    rig.until_it_has_a_pod(&key).await;
     rig.provider.refuse(false);
     rig.agent().await.run().await;
     assert_eq!(reason(&rig.until_ended(&key).await), "Succeeded");

@@ -370,7 +370,7 @@ async fn runs_use_tasks_pipelines_and_actions_from_elsewhere() {
     let rig = Rig::reaching(&web.at, Hubs::default()).await;
     let base = format!("http://{}", web.at);
     let run = rig.submit(run_of("tr", "http", &[("url", &format!("{base}/t.yaml"))])).await;
-    let seen = rig.until(&run, |run| run["status"]["podName"].is_string()).await;
+    let seen = rig.until_it_has_a_pod(&run).await;
     assert_eq!(seen["status"]["provenance"]["refSource"]["uri"], format!("{base}/t.yaml"));
     assert_eq!(seen["status"]["taskSpec"]["steps"][0]["script"], "echo hi");
 
@@ -378,7 +378,7 @@ async fn runs_use_tasks_pipelines_and_actions_from_elsewhere() {
     let run = json!({"apiVersion": "tekton.dev/v1", "kind": "TaskRun", "metadata": {"name": "acts"},
         "spec": {"taskSpec": {"steps": [step]}}});
     let run = rig.submit(run).await;
-    let seen = rig.until(&run, |run| run["status"]["podName"].is_string()).await;
+    let seen = rig.until_it_has_a_pod(&run).await;
     assert_eq!(seen["status"]["taskSpec"]["steps"][0]["script"], "echo acted");
 
     let run = json!({"apiVersion": "tekton.dev/v1", "kind": "PipelineRun", "metadata": {"name": "pr"},
@@ -386,7 +386,7 @@ async fn runs_use_tasks_pipelines_and_actions_from_elsewhere() {
             "pipelineRef": {"resolver": "http", "params": given(&[("url", &format!("{base}/p.yaml"))])}}});
     let run = rig.submit(run).await;
     let child = child(&run, "taskruns.tekton.dev", "pr-far");
-    let seen = rig.until(&child, |run| run["status"]["podName"].is_string()).await;
+    let seen = rig.until_it_has_a_pod(&child).await;
     assert_eq!(seen["status"]["taskSpec"]["steps"][0]["script"], "echo hi");
 
     let run = rig.submit(run_of("bad", "http", &[("url", &format!("{base}/none"))])).await;
@@ -479,7 +479,7 @@ async fn every_resolver_serves_runs_with_tasks_pipelines_and_actions() {
             if kind == "pipeline" {
                 run = child(&run, "taskruns.tekton.dev", &format!("{name}-only"));
             }
-            let seen = rig.until(&run, |run| run["status"]["podName"].is_string()).await;
+            let seen = rig.until_it_has_a_pod(&run).await;
             assert_eq!(seen["status"]["taskSpec"]["steps"][0]["script"], script, "{name}");
         }
     }
@@ -512,7 +512,7 @@ async fn only_signed_tasks_run_where_a_policy_asks_for_it() {
     for file in ["good", "old"] {
         let url = format!("http://{}/{file}.yaml", web.at);
         let run = rig.submit(run_of(file, "http", &[("url", &url)])).await;
-        let seen = rig.until(&run, |run| run["status"]["podName"].is_string()).await;
+        let seen = rig.until_it_has_a_pod(&run).await;
         assert_eq!(verified(&seen)["status"], "True", "{seen:#}");
     }
     let run = rig.submit(run_of("evil", "http", &[("url", &format!("http://{}/evil.yaml", web.at))])).await;

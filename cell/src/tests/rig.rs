@@ -368,6 +368,11 @@ impl Rig {
         }
     }
 
+    /// Waits until the run has a Pod: its status may name an empty one before.
+    pub(super) async fn until_it_has_a_pod(&self, key: &ObjectKey) -> Value {
+        self.until(key, |run| run["status"]["podName"].as_str().is_some_and(|pod| !pod.is_empty())).await
+    }
+
     pub(super) async fn until_ended(&self, key: &ObjectKey) -> Value {
         self.until(key, |run| crate::runs::is_done(&run["status"])).await
     }

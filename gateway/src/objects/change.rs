@@ -1,6 +1,8 @@
 //! Create, update and patch. What a write does to an object is `apimachinery::write`'s; reading what is there, asking
 //! admission, storing, and trying again when somebody else was faster is done here.
 
+use std::sync::Arc;
+
 use apimachinery::meta;
 use apimachinery::names::SUFFIX_LEN;
 use apimachinery::status::Status;
@@ -68,8 +70,14 @@ async fn write(at: &At<'_>, write: Write) -> Outcome {
             beside_its_volume(at, &mut prepared.object, &around).await?;
         }
         match carry_out(at, row.as_ref(), stored.as_ref(), prepared, &around).await? {
-            Done::Answer { code, object, warnings } => {
-                let mut response = shown.respond(code, &shown.one(object, true));
+            Done::Answer { code, object, row, warnings } => {
+                let mut response = match row.filter(|_| shown.as_stored()) {
+                    Some(row) => {
+                        let body = store::object::to_json(&row.body, row.revision);
+                        answer::bytes(code, answer::JSON, body.map_err(|_| super::damaged())?)
+                    }
+                    None => shown.respond(code, &shown.one(object, true)),
+                };
                 answer::warn(&mut response, &warnings);
                 return Ok(response);
             }
@@ -90,7 +98,7 @@ fn prepare(
     at: &At<'_>,
     write: Write,
     old: Option<&Value>,
-    around: &Surroundings,
+    around: &Arc<Surroundings>,
 ) -> Result<Prepared, Refused> {
     let host = &at.app.host;
     let mut fresh = Fresh { uid: host.uuid(), random: [0; SUFFIX_LEN], now: Micros(host.clock.utc().0) };
@@ -145,7 +153,13 @@ async fn beside_its_volume(at: &At<'_>, run: &mut Value, around: &Surroundings) 
 /// What became of a write.
 enum Done {
     /// It is done, or there was nothing to do.
-    Answer { code: StatusCode, object: Value, warnings: Vec<String> },
+    Answer {
+        code: StatusCode,
+        object: Value,
+        /// Its row, where that has the object as it is.
+        row: Option<Row>,
+        warnings: Vec<String>,
+    },
     /// There is one of that name.
     Taken { name: String, generated: bool },
     /// Somebody else was faster.
@@ -170,29 +184,35 @@ async fn carry_out(
             }
             has_room(at, &object, around).await?;
         }
-        return Ok(Done::Answer { code, object, warnings });
+        return Ok(Done::Answer { code, object, row: None, warnings });
     }
     let began_us = at.app.host.clock.utc().0;
-    let stored = at.sealed(&object, old)?;
-    let stored = stored.as_ref().unwrap_or(&object);
+    let sealed = at.sealed(&object, old)?;
+    let stored = sealed.as_ref().unwrap_or(&object);
     let tenants = &at.app.tenants;
     let written = match (effect, row, old) {
-        (Effect::Nothing, _, _) => return Ok(Done::Answer { code, object, warnings }),
-        (Effect::Create, _, _) => tenants.object_create(at.grant, &at.target.kind.id(), stored, around).await,
-        (Effect::Replace, Some(row), Some(old)) => tenants.object_replace(at.grant, row, old, stored).await,
-        (Effect::Remove, Some(row), Some(old)) => tenants.object_delete(at.grant, row, old).await,
+        (Effect::Nothing, _, _) => return Ok(Done::Answer { code, object, row: None, warnings }),
+        (Effect::Create, _, _) => {
+            tenants.object_create(at.grant, &at.target.kind.id(), stored, around).await.map(Some)
+        }
+        (Effect::Replace, Some(row), Some(old)) => {
+            tenants.object_replace(at.grant, row, old, stored).await.map(Some)
+        }
+        (Effect::Remove, Some(row), Some(old)) => {
+            tenants.object_delete(at.grant, row, old).await.map(|_| None)
+        }
         (Effect::Replace | Effect::Remove, _, _) => Err(WriteError::Changed),
     };
     match written {
-        Ok(revision) => {
+        Ok(row) => {
             wake(at, &object);
             if effect == Effect::Create {
                 crate::trace::submitted(at, &object, began_us);
             }
-            if effect != Effect::Remove {
-                meta::set(&mut object, "resourceVersion", revision.to_string());
+            if let Some(row) = &row {
+                meta::set(&mut object, "resourceVersion", row.revision.to_string());
             }
-            Ok(Done::Answer { code, object, warnings })
+            Ok(Done::Answer { code, object, row: row.filter(|_| sealed.is_none()), warnings })
         }
         Err(WriteError::Exists) => Ok(Done::Taken { name, generated }),
         Err(WriteError::Changed) => Ok(Done::Overtaken),

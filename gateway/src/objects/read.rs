@@ -25,7 +25,7 @@ pub(super) async fn one(at: &At<'_>) -> Outcome {
     check_version_floor(at, asked, row.revision)?;
     if shown.as_stored() && !super::is_secret(at.target) {
         let body = object::to_json(&row.body, row.revision).map_err(|_| damaged())?;
-        return Ok(answer::bytes(StatusCode::OK, "application/json", body));
+        return Ok(answer::bytes(StatusCode::OK, answer::JSON, body));
     }
     let object = at.open(&row)?;
     Ok(shown.respond(StatusCode::OK, &shown.one(object, true)))
@@ -115,7 +115,7 @@ fn answer_list(at: &At<'_>, shown: &Shown, rows: &[Row], revision: Revision, nex
             out.extend(object::to_json(&row.body, row.revision).map_err(|_| damaged())?);
         }
         out.extend_from_slice(b"]}");
-        return Ok(answer::bytes(StatusCode::OK, "application/json", out));
+        return Ok(answer::bytes(StatusCode::OK, answer::JSON, out));
     }
     let objects = rows.iter().map(|row| at.open(row)).collect::<Result<Vec<_>, _>>()?;
     Ok(shown.respond(StatusCode::OK, &shown.list(at.target.kind.kind, &api_version, meta, &objects)))

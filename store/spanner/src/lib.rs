@@ -109,11 +109,7 @@ impl Backend for Spanner {
             let done = write::transaction(&self.clients, &self.host, plan).await;
             // Of an unknown outcome as well: a ring too many is harmless.
             if matches!(done, Ok(_) | Err(TxnError::Unknown)) {
-                for op in ops.iter() {
-                    if let store::backend::Op::Put { key, .. } | store::backend::Op::Delete { key, .. } = op {
-                        self.bells.ring(key.table, &key.partition);
-                    }
-                }
+                self.bells.ring_for(ops.iter());
             }
             done
         })

@@ -107,11 +107,13 @@ impl Plan {
                     *value = value.saturating_add(*delta).max(0);
                 }
             }
-            if let Op::Put { key, .. } | Op::Delete { key, .. } = op {
-                if key.table == Table::Object {
-                    tenants.insert(key.partition.split('/').next().unwrap_or_default());
-                }
-                rang.insert(format!("{}:{}", key.table.number(), key.partition));
+            if let Op::Put { key, .. } | Op::Delete { key, .. } = op
+                && key.table == Table::Object
+            {
+                tenants.insert(key.partition.split('/').next().unwrap_or_default());
+            }
+            if let Some((table, partition)) = store::bells::concerns(op) {
+                rang.insert(format!("{}:{partition}", table.number()));
             }
         }
         let changed = |name: &&String| {
@@ -151,7 +153,7 @@ fn check(ops: &[Op], seen: &Seen) -> Result<(), TxnError> {
         match what {
             Op::Put { key, pre, .. } | Op::Delete { key, pre, .. } | Op::Check { key, pre } => {
                 let current = seen.rows.get(key);
-                if !holds(*pre, current) {
+                if !holds(*pre, current.map(|row| row.revision)) {
                     return Err(TxnError::Conflict { op, current: current.cloned().map(Box::new) });
                 }
             }

@@ -11,10 +11,10 @@ use super::outbox::{self, Message};
 use super::pods::{self, MachineSize, Wish};
 use super::view::View;
 use super::{
-    CELL, CellError, CellStore, EPOCH, REGION, RERUN, Seen, TRACEPARENT, derived_uid, key_of, owner_key,
-    replace, seen,
+    CELL, CellError, CellStore, EPOCH, REGION, RERUN, Seen, TRACEPARENT, derived_uid, key_of, of_txn,
+    owner_key, replace, seen,
 };
-use crate::backend::{Op, Pre, Read, Revision, RowKey};
+use crate::backend::{Op, Pre, Read, Revision, RowKey, TxnError};
 use crate::object::{self, ObjectKey};
 use crate::quota;
 use crate::records::due;
@@ -77,6 +77,29 @@ pub struct Applied {
     pub run: Option<Value>,
 }
 
+/// What is known of events that are to be written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Events {
+    /// Nothing. Nearly all are new: it is cheaper to find out by writing them that one is not.
+    New,
+    /// They are looked for first.
+    Read,
+}
+
+/// Why a write was not done.
+enum Refused {
+    /// One of its events was said before.
+    Said,
+    /// Anything else.
+    Write(CellError),
+}
+
+impl From<CellError> for Refused {
+    fn from(error: CellError) -> Self {
+        Self::Write(error)
+    }
+}
+
 impl CellStore {
     /// Writes `write` about the run of `view`.
     ///
@@ -84,20 +107,28 @@ impl CellStore {
     /// [`CellError::Conflict`] when anything has changed since `view`, or the run is another cell's by now;
     /// [`CellError::Foreign`] when something is to be written that isn't the run's.
     pub async fn run_apply(&self, view: &View, mut write: RunWrite) -> Result<Applied, CellError> {
-        match self.run_apply_once(view, &write).await {
-            // No room: its machine stands in line.
-            Err(CellError::Limit) if write.reserve.take().is_some() => {
-                self.run_apply_once(view, &write).await
+        let mut events = Events::New;
+        loop {
+            match self.run_apply_once(view, &write, events).await {
+                // No room: its machine stands in line.
+                Err(Refused::Write(CellError::Limit)) if write.reserve.take().is_some() => {}
+                Err(Refused::Said) => events = Events::Read,
+                Err(Refused::Write(error)) => return Err(error),
+                Ok(applied) => return Ok(applied),
             }
-            outcome => outcome,
         }
     }
 
     /// The run's row says which cell it is placed on and in which epoch. Every write here depends on that row's
     /// revision, so that none of a cell that lost the run gets through.
-    async fn run_apply_once(&self, view: &View, write: &RunWrite) -> Result<Applied, CellError> {
+    async fn run_apply_once(
+        &self,
+        view: &View,
+        write: &RunWrite,
+        events: Events,
+    ) -> Result<Applied, Refused> {
         if meta::annotation(&view.run.value, CELL).is_some_and(|cell| cell != self.cell()) {
-            return Err(CellError::Conflict { what: "the placement".into() });
+            return Err(CellError::Conflict { what: "the placement".into() }.into());
         }
         let now = Micros(self.host().clock.utc().0);
         let mut ops: Vec<Op> = consume(view, write);
@@ -120,7 +151,9 @@ impl CellStore {
                 self.child_delete(view, owned(view, key)?, now, &mut ops);
             }
         }
-        self.events(view, &write.events, now, &mut ops).await?;
+        let before = ops.len();
+        self.events(view, &write.events, events, now, &mut ops).await?;
+        let of_events = before..ops.len();
         for (order, (id, content)) in (0_i64..).zip(&write.messages) {
             let message = Message { id: id.clone(), content: content.clone(), tries: 0, since_us: now.0 };
             ops.push(outbox::put(self.cell(), &view.run.key, &message, now.0 + order));
@@ -131,8 +164,13 @@ impl CellStore {
         if run.is_none() && ops.len() > consumed {
             ops.push(Op::Check { key: view.run.key.row(), pre: Pre::Rev(view.run.revision) });
         }
-        self.commit("run_apply", ops).await?;
-        Ok(Applied { committed: true, run })
+        match self.transact("run_apply", &ops).await? {
+            Ok(_) => Ok(Applied { committed: true, run }),
+            Err(TxnError::Conflict { op, .. }) if events == Events::New && of_events.contains(&op) => {
+                Err(Refused::Said)
+            }
+            Err(error) => Err(of_txn(error, &ops).into()),
+        }
     }
 
     /// Consumes Due rows of `run` that ask for nothing any more, and its timers.
@@ -268,6 +306,7 @@ impl CellStore {
         &self,
         view: &View,
         events: &[EventWrite],
+        told: Events,
         now: Micros,
         ops: &mut Vec<Op>,
     ) -> Result<(), CellError> {
@@ -279,10 +318,13 @@ impl CellStore {
         for event in events {
             by_key.insert(event_key(run, event), event);
         }
-        let reads = by_key.keys().map(|key| Read::Get(key.row())).collect();
-        let snapshot = self.snapshot(reads).await?;
-        for ((key, event), rows) in by_key.into_iter().zip(&snapshot.answers) {
-            match seen(&key, rows)? {
+        let mut there = Vec::new();
+        if told == Events::Read {
+            let reads = by_key.keys().map(|key| Read::Get(key.row())).collect();
+            there = self.snapshot(reads).await?.answers;
+        }
+        for (n, (key, event)) in by_key.into_iter().enumerate() {
+            match there.get(n).map(|rows| seen(&key, rows)).transpose()?.flatten() {
                 Some(old) => {
                     let mut new = old.value.clone();
                     new["count"] = json!(old.value["count"].as_i64().unwrap_or(1) + 1);

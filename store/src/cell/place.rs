@@ -17,7 +17,7 @@ use base::host::BoxFuture;
 use serde_json::Value;
 use tenancy::residency::Residency;
 
-use super::apply::{EventWrite, is_looked_at, is_run};
+use super::apply::{EventWrite, Events, is_looked_at, is_run};
 use super::machines::pod_lost;
 use super::pods::end;
 use super::view::{Look, View, Wanted};
@@ -297,7 +297,8 @@ impl CellStore {
         let cell = meta::annotation(&view.run.value, CELL).unwrap_or(self.cell());
         let mut ops = vec![replace(&view.run, &new), due::put(cell, &view.run.key, 0)];
         let event = EventWrite { kind: "Warning", reason: "Waiting".into(), message: why.to_owned() };
-        self.events(view, &[event], Micros(self.host().clock.utc().0), &mut ops).await?;
+        let now = Micros(self.host().clock.utc().0);
+        self.events(view, &[event], Events::Read, now, &mut ops).await?;
         self.commit("run_waits", ops).await.map(drop)
     }
 

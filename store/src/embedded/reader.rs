@@ -1,8 +1,8 @@
 //! The threads that read: each snapshot is one read transaction.
 
+use std::collections::VecDeque;
 use std::path::PathBuf;
-use std::sync::mpsc::Receiver;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use base::host::{Clock, Mono};
 use bytes::Bytes;
@@ -37,10 +37,60 @@ pub(super) enum Request {
     },
 }
 
+/// Requests that wait for a reader. Each wakes one reader, once.
+#[derive(Default)]
+pub(super) struct Requests {
+    state: Mutex<Waiting>,
+    more: Condvar,
+}
+
+#[derive(Default)]
+struct Waiting {
+    requests: VecDeque<Request>,
+    closed: bool,
+}
+
+impl Requests {
+    fn state(&self) -> MutexGuard<'_, Waiting> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Hands a request to the readers; whether they still take any.
+    pub(super) fn add(&self, request: Request) -> bool {
+        let mut state = self.state();
+        if state.closed {
+            return false;
+        }
+        state.requests.push_back(request);
+        drop(state);
+        self.more.notify_one();
+        true
+    }
+
+    /// Readers end when they have answered what waits.
+    pub(super) fn close(&self) {
+        self.state().closed = true;
+        self.more.notify_all();
+    }
+
+    fn next(&self) -> Option<Request> {
+        let mut state = self.state();
+        loop {
+            if let Some(request) = state.requests.pop_front() {
+                return Some(request);
+            }
+            if state.closed {
+                return None;
+            }
+            state = self.more.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
 /// What the readers share.
 #[derive(Clone)]
 pub(super) struct Pool {
-    requests: Arc<Mutex<Receiver<Request>>>,
+    requests: Arc<Requests>,
     parked: Arc<Mutex<Vec<Parked>>>,
     path: PathBuf,
     clock: Arc<dyn Clock>,
@@ -56,15 +106,13 @@ struct Parked {
 type Outcome<T> = Result<T, rusqlite::Error>;
 
 impl Pool {
-    pub(super) fn new(requests: Receiver<Request>, path: PathBuf, clock: Arc<dyn Clock>) -> Self {
-        Self { requests: Arc::new(Mutex::new(requests)), parked: Arc::default(), path, clock }
+    pub(super) fn new(requests: Arc<Requests>, path: PathBuf, clock: Arc<dyn Clock>) -> Self {
+        Self { requests, parked: Arc::default(), path, clock }
     }
 
     pub(super) fn run(self) {
         let mut own: Option<Connection> = None;
-        loop {
-            let next = self.requests.lock().unwrap_or_else(PoisonError::into_inner).recv();
-            let Ok(request) = next else { return };
+        while let Some(request) = self.requests.next() {
             if own.is_none() {
                 own = connect(&self.path).ok();
             }
@@ -90,7 +138,7 @@ impl Pool {
         self.parked().clear();
     }
 
-    fn parked(&self) -> std::sync::MutexGuard<'_, Vec<Parked>> {
+    fn parked(&self) -> MutexGuard<'_, Vec<Parked>> {
         let mut parked = self.parked.lock().unwrap_or_else(PoisonError::into_inner);
         let now = self.clock.mono();
         parked.retain(|p| now.since(p.since).as_micros() < u128::from(PARKED_US));

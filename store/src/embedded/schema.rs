@@ -98,7 +98,11 @@ pub(super) fn checkpoints(path: &Path, stop: &AtomicBool, log: &Log, release: &d
         if !log.dirty.swap(false, Ordering::Relaxed) {
             continue;
         }
-        let pages = checkpoint(&connection);
+        let mut pages = checkpoint(&connection);
+        if pages > LOG_MAX {
+            // What came meanwhile: the less is left for the writer, the shorter it stops to have the log begin anew.
+            pages = checkpoint(&connection);
+        }
         log.long.store(pages > LOG_MAX, Ordering::Relaxed);
         if pages > LOG_CROWDED {
             release();

@@ -1,7 +1,7 @@
 use base::real;
 
 use super::*;
-use crate::backend::{ChangeKind, Pre, RowKey};
+use crate::backend::{ChangeKind, Op, Pre, RowKey};
 
 fn put(key: &str, pre: Pre, body: &str) -> Op {
     let key = RowKey::new(Table::Object, "t/tasks", key);

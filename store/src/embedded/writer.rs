@@ -1,8 +1,10 @@
 //! The one thread that writes.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;
+use std::time::Duration;
 
 use base::host::Clock;
 use bytes::Bytes;
@@ -16,6 +18,10 @@ use crate::backend::{
 use crate::bells::Bells;
 use crate::memory::holds;
 
+/// After a batch of so many, one that is smaller waits so long before it is closed: who was just answered comes back, and
+/// larger batches cost less for each of their transactions than the wait. Where less is going on, nobody waits.
+const GATHER_FROM: usize = 8;
+const GATHER: Duration = Duration::from_micros(300);
 /// Transactions that share one disk sync.
 const BATCH_MAX: usize = 64;
 /// Batches in a row after which SQLite's log is looked after before it is left to the next look at its length.
@@ -39,6 +45,26 @@ pub(super) struct Writer {
     /// Pages of SQLite's log when it was last too long, and how many batches ago that was first so.
     pages: i64,
     shortened: u32,
+}
+
+/// What is known of the row that an op is about.
+#[derive(PartialEq, Eq)]
+enum Looked {
+    /// Nobody has looked for it.
+    No,
+    /// It is not there.
+    Absent,
+    /// It is there.
+    There { id: i64, revision: Revision, owner: Option<String> },
+}
+
+impl Looked {
+    fn revision(&self) -> Option<Revision> {
+        match self {
+            Self::There { revision, .. } => Some(*revision),
+            Self::No | Self::Absent => None,
+        }
+    }
 }
 
 /// An answer that waits for the commit.
@@ -69,14 +95,15 @@ impl Writer {
     }
 
     pub(super) fn run(mut self, requests: &Receiver<Request>) {
+        let mut last = 0;
         while let Ok(first) = requests.recv() {
             let mut batch = vec![first];
-            while batch.len() < BATCH_MAX {
-                match requests.try_recv() {
-                    Ok(next) => batch.push(next),
-                    Err(_) => break,
-                }
+            batch.extend(requests.try_iter().take(BATCH_MAX - 1));
+            if last >= GATHER_FROM && batch.len() < last {
+                std::thread::sleep(GATHER);
+                batch.extend(requests.try_iter().take(BATCH_MAX - batch.len()));
             }
+            last = batch.len();
             self.commit(batch);
             self.shorten();
         }
@@ -109,9 +136,8 @@ impl Writer {
             return;
         }
         self.sqlite.dirty.store(true, Ordering::Relaxed);
-        for done in pending {
-            done.answer(&self.bells);
-        }
+        self.bells.ring_for(pending.iter().flat_map(Pending::done));
+        pending.into_iter().for_each(Pending::answer);
     }
 
     /// Has SQLite's log begin anew when it is long: once all of it is in the file and no reader needs it, the next
@@ -185,43 +211,55 @@ impl Writer {
             Some(None) => return Ok(Err(TxnError::Unavailable("this request was given up".into()))),
             None => {}
         }
-        if let Some(refused) = self.check(&txn.ops)? {
-            return Ok(Err(refused));
-        }
+        let found = match self.check(&txn.ops)? {
+            Ok(found) => found,
+            Err(refused) => return Ok(Err(refused)),
+        };
         let micros = self.clock.utc().0.max(self.last_us + 1);
-        let revisions = self.apply(micros, &txn.ops)?;
+        let revisions = self.apply(micros, &txn.ops, found)?;
         self.remember(txn.id, micros, Some(&revisions))?;
         self.last_us = micros;
         Ok(Ok(Committed { revisions }))
     }
 
-    /// All preconditions against one state, before anything is applied.
-    fn check(&self, ops: &[Op]) -> rusqlite::Result<Option<TxnError>> {
+    /// All preconditions against one state, before anything is applied; and the rows that were looked for.
+    fn check(&self, ops: &[Op]) -> rusqlite::Result<Result<Vec<Looked>, TxnError>> {
+        let mut all = Vec::with_capacity(ops.len());
         for (index, op) in ops.iter().enumerate() {
+            let mut looked = Looked::No;
             match op {
+                Op::Put { pre: Pre::Any, .. } | Op::Delete { pre: Pre::Any, .. } => {}
                 Op::Put { key, pre, .. } | Op::Delete { key, pre, .. } | Op::Check { key, pre } => {
-                    if *pre == Pre::Any {
-                        continue;
-                    }
-                    let current = self.row(key)?;
-                    if !holds(*pre, current.as_ref()) {
-                        return Ok(Some(TxnError::Conflict { op: index, current: current.map(Box::new) }));
+                    looked = self.look(key)?;
+                    if !holds(*pre, looked.revision()) {
+                        let current = self.row(key)?.map(Box::new);
+                        return Ok(Err(TxnError::Conflict { op: index, current }));
                     }
                 }
                 Op::Add { counter, delta, max } => {
                     let sum = self.counter(counter)?.saturating_add(*delta);
                     if max.is_some_and(|max| *delta > 0 && sum > max) {
-                        return Ok(Some(TxnError::Limit { op: index }));
+                        return Ok(Err(TxnError::Limit { op: index }));
                     }
                 }
             }
+            all.push(looked);
         }
-        Ok(None)
+        Ok(Ok(all))
     }
 
     fn counter(&self, name: &str) -> rusqlite::Result<i64> {
         let mut find = self.connection.prepare_cached("SELECT value FROM counters WHERE name = ?1")?;
         Ok(find.query_row([name], |r| r.get(0)).optional()?.unwrap_or(0))
+    }
+
+    fn look(&self, key: &RowKey) -> rusqlite::Result<Looked> {
+        let sql = "SELECT id, rev, owner FROM rows WHERE tbl = ?1 AND part = ?2 AND key = ?3";
+        let mut find = self.connection.prepare_cached(sql)?;
+        let found = find.query_row(params![key.table.number(), key.partition, key.key], |r| {
+            Ok(Looked::There { id: r.get(0)?, revision: Revision(r.get(1)?), owner: r.get(2)? })
+        });
+        Ok(found.optional()?.unwrap_or(Looked::Absent))
     }
 
     fn row(&self, key: &RowKey) -> rusqlite::Result<Option<Row>> {
@@ -239,31 +277,33 @@ impl Writer {
         .optional()
     }
 
-    fn apply(&self, micros: i64, ops: &[Op]) -> rusqlite::Result<Vec<Revision>> {
+    fn apply(&self, micros: i64, ops: &[Op], found: Vec<Looked>) -> rusqlite::Result<Vec<Revision>> {
         let mut ordinal = 0;
         let mut out = Vec::with_capacity(ops.len());
-        for op in ops {
+        let mut touched = BTreeSet::new();
+        for (op, mut looked) in ops.iter().zip(found) {
             let revision = Revision::at(micros, ordinal);
+            if let Op::Put { key, .. } | Op::Delete { key, .. } = op
+                && (!touched.insert(key) || key.table == Table::Object && looked == Looked::No)
+            {
+                looked = self.look(key)?;
+            }
             match op {
                 Op::Put { key, owner, body, prev, .. } => {
-                    let logged = key.table == Table::Object;
-                    let there = logged && self.exists(key)?;
-                    self.put(key, revision, owner.as_deref(), body)?;
-                    if logged {
+                    self.put(key, &looked, revision, owner.as_deref(), body)?;
+                    if key.table == Table::Object {
+                        let there = looked != Looked::Absent;
                         self.log(key, revision, i64::from(there), body, prev.as_deref())?;
                         ordinal += 1;
                     }
                 }
+                Op::Delete { key, .. } if key.table != Table::Object => self.delete(key, &looked)?,
                 Op::Delete { key, last, .. } => {
                     if let Some(there) = self.row(key)? {
-                        let sql = "DELETE FROM rows WHERE tbl = ?1 AND part = ?2 AND key = ?3";
-                        let mut delete = self.connection.prepare_cached(sql)?;
-                        delete.execute(params![key.table.number(), key.partition, key.key])?;
-                        if key.table == Table::Object {
-                            let body = last.as_ref().unwrap_or(&there.body);
-                            self.log(key, revision, 2, body, Some(&there.body))?;
-                            ordinal += 1;
-                        }
+                        self.delete(key, &looked)?;
+                        let body = last.as_ref().unwrap_or(&there.body);
+                        self.log(key, revision, 2, body, Some(&there.body))?;
+                        ordinal += 1;
                     }
                 }
                 Op::Check { .. } => {}
@@ -279,22 +319,42 @@ impl Writer {
         Ok(out)
     }
 
-    fn exists(&self, key: &RowKey) -> rusqlite::Result<bool> {
-        let sql = "SELECT 1 FROM rows WHERE tbl = ?1 AND part = ?2 AND key = ?3";
-        self.connection.prepare_cached(sql)?.exists(params![key.table.number(), key.partition, key.key])
+    fn delete(&self, key: &RowKey, looked: &Looked) -> rusqlite::Result<()> {
+        if let Looked::There { id, .. } = looked {
+            let mut delete = self.connection.prepare_cached("DELETE FROM rows WHERE id = ?1")?;
+            return delete.execute([id]).map(drop);
+        }
+        let sql = "DELETE FROM rows WHERE tbl = ?1 AND part = ?2 AND key = ?3";
+        let mut delete = self.connection.prepare_cached(sql)?;
+        delete.execute(params![key.table.number(), key.partition, key.key]).map(drop)
     }
 
     fn put(
         &self,
         key: &RowKey,
+        looked: &Looked,
         revision: Revision,
         owner: Option<&str>,
         body: &[u8],
     ) -> rusqlite::Result<()> {
-        let sql = "INSERT INTO rows (tbl, part, key, rev, owner, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
-            ON CONFLICT (tbl, part, key) DO UPDATE SET rev = ?4, owner = ?5, body = ?6";
-        let mut put = self.connection.prepare_cached(sql)?;
-        put.execute(params![key.table.number(), key.partition, key.key, revision.0, owner, body])?;
+        match looked {
+            // An owner that stays leaves its index alone.
+            Looked::There { id, owner: before, .. } if before.as_deref() == owner => {
+                let sql = "UPDATE rows SET rev = ?2, body = ?3 WHERE id = ?1";
+                self.connection.prepare_cached(sql)?.execute(params![id, revision.0, body])?;
+            }
+            Looked::There { id, .. } => {
+                let sql = "UPDATE rows SET rev = ?2, owner = ?3, body = ?4 WHERE id = ?1";
+                self.connection.prepare_cached(sql)?.execute(params![id, revision.0, owner, body])?;
+            }
+            Looked::Absent | Looked::No => {
+                let sql =
+                    "INSERT INTO rows (tbl, part, key, rev, owner, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+                    ON CONFLICT (tbl, part, key) DO UPDATE SET rev = ?4, owner = ?5, body = ?6";
+                let mut put = self.connection.prepare_cached(sql)?;
+                put.execute(params![key.table.number(), key.partition, key.key, revision.0, owner, body])?;
+            }
+        }
         Ok(())
     }
 
@@ -324,14 +384,17 @@ impl Writer {
 }
 
 impl Pending {
-    fn answer(self, bells: &Bells) {
+    /// What it did.
+    fn done(&self) -> &[Op] {
         match self {
-            Pending::Txn { txn, reply, outcome } => {
-                if outcome.is_ok() {
-                    super::ring(bells, &txn.ops);
-                }
-                let _ = reply.send(outcome);
-            }
+            Pending::Txn { txn, outcome: Ok(_), .. } => &txn.ops,
+            _ => &[],
+        }
+    }
+
+    fn answer(self) {
+        match self {
+            Pending::Txn { reply, outcome, .. } => drop(reply.send(outcome)),
             Pending::Settle { reply, outcome } => drop(reply.send(Ok(outcome))),
             Pending::Trim { reply } => drop(reply.send(Ok(()))),
         }

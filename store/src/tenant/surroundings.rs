@@ -3,25 +3,18 @@
 //! A create asks for it every time; it changes a few times a minute. Bells say when. They are hints, so what must
 //! not be stale (the namespace) is checked again by the transaction that relies on it, and nothing is kept long.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
 
-use base::host::Mono;
-use futures_util::FutureExt;
 use serde_json::Value;
 use tenancy::access::Grant;
 use tenancy::residency::{BadResidency, Residency};
 
 use super::TenantStore;
-use crate::backend::{At, Bell, Op, Pre, Read, ReadError, Revision, Row, Rows, Table};
+use crate::backend::{At, Op, Pre, Read, ReadError, Revision, Row, Rows, Table};
+use crate::kept::Kept;
 use crate::object::{self, scope};
 use crate::records::{cell, decode, tenant};
 
-/// Nothing is kept longer, whatever the bells say.
-const AGE_MAX: Duration = Duration::from_secs(5);
-/// So many namespaces are kept.
-const KEPT_MAX: usize = 1024;
 pub(super) const CELLS_MAX: usize = 1000;
 
 /// What is known of a namespace.
@@ -62,49 +55,7 @@ impl Surroundings {
 }
 
 /// By tenant and namespace.
-type Entries = BTreeMap<(String, String), Entry>;
-
-/// What was read and has not changed since.
-#[derive(Default)]
-pub(super) struct Cache(Mutex<Entries>);
-
-struct Entry {
-    around: Arc<Surroundings>,
-    bells: Vec<Box<dyn Bell>>,
-    since: Mono,
-}
-
-impl Cache {
-    fn entries(&self) -> MutexGuard<'_, Entries> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn get(&self, key: &(String, String), now: Mono) -> Option<Arc<Surroundings>> {
-        let mut entries = self.entries();
-        let entry = entries.get_mut(key)?;
-        let rung = entry.bells.iter_mut().any(|bell| bell.rung().now_or_never().is_some());
-        if rung || now.since(entry.since) >= AGE_MAX {
-            entries.remove(key);
-            return None;
-        }
-        Some(entry.around.clone())
-    }
-
-    fn put(&self, key: (String, String), entry: Entry) {
-        let mut entries = self.entries();
-        if entries.len() >= KEPT_MAX {
-            let now = entry.since;
-            entries.retain(|_, old| now.since(old.since) < AGE_MAX);
-        }
-        if entries.len() < KEPT_MAX {
-            entries.insert(key, entry);
-        }
-    }
-
-    fn forget(&self, key: &(String, String)) {
-        self.entries().remove(key);
-    }
-}
+pub(super) type Cache = Kept<(String, String), Surroundings>;
 
 impl TenantStore {
     /// What admission of an object in `namespace` needs to know.
@@ -126,7 +77,7 @@ impl TenantStore {
             self.backend.bell(Table::Tenant, "tenants"),
         ];
         let around = Arc::new(self.look_around(grant, namespace).await?);
-        self.around.put(key, Entry { around: around.clone(), bells, since: now });
+        self.around.put(key, around.clone(), bells, now);
         Ok(around)
     }
 

@@ -91,13 +91,13 @@ impl Faults {
     /// The same faults, seen from the list whose element number `index` was looked at.
     #[must_use]
     pub fn index(self, index: usize) -> Self {
-        self.under(&format!("[{index}]"))
+        if self.is_empty() { self } else { self.under(&format!("[{index}]")) }
     }
 
     /// The same faults, seen from the collection whose element `key` was looked at.
     #[must_use]
     pub fn key(self, key: &str) -> Self {
-        self.under(&format!("[{key}]"))
+        if self.is_empty() { self } else { self.under(&format!("[{key}]")) }
     }
 
     /// [`Self::index`] in `field`.

@@ -17,6 +17,10 @@ struct Found<'a> {
 /// References below `prefix`: `$(prefix.NAME)`, `$(prefix["NAME"])`, `$(prefix['NAME'])`.
 fn find<'a>(value: &'a str, prefix: &str) -> Vec<Found<'a>> {
     let mut out = Vec::new();
+    // Most texts refer to nothing, and each is looked at for many prefixes.
+    if !value.contains("$(") {
+        return out;
+    }
     let start = format!("$({prefix}");
     let mut from = 0;
     while let Some(at) = value[from..].find(&start).map(|at| from + at) {
