@@ -156,7 +156,7 @@ impl Cache {
         if place.exists() {
             return Ok(name);
         }
-        let _lock = self.lock(&name).await?;
+        let lock = self.lock(&name).await?;
         if place.exists() {
             return Ok(name);
         }
@@ -164,6 +164,8 @@ impl Cache {
         let fresh = self.temporary();
         let wanted = digest.to_owned();
         let unpack = move || -> io::Result<()> {
+            // Who waits for this may go away; it is done to its end all the same, and until then nobody else begins.
+            let _lock = lock;
             let found = digest_of_file(&blob)?;
             if found != wanted {
                 return Err(io::Error::other(format!("layer {wanted} has the content of {found}")));

@@ -204,3 +204,28 @@ fn a_layout_answers_for_a_tag_a_digest_and_for_whatever_it_stands_in_for() {
         assert_eq!(layout.digest(&parse(name).unwrap()).ok().as_deref(), wanted, "{name}");
     }
 }
+
+#[tokio::test]
+async fn who_gives_up_waiting_for_an_image_is_in_nobodys_way() {
+    const FILES: usize = 10_000;
+    let dir = tempfile::tempdir().unwrap();
+    let names: Vec<String> = (0..FILES).map(|n| format!("f{n}")).collect();
+    let entries: Vec<_> = names.iter().map(|name| (name.as_str(), "x")).collect();
+    let mut registry = Registry::default();
+    registry.image("library/large:1", vec![layer(&entries)]);
+    let (_registry, address) = registry.serve().await;
+    let cache = cache(&address, &dir.path().join("cache")).await;
+    let name = parse("large:1").unwrap();
+    let (host, _jobs) = base::real::host();
+    let begun = async {
+        let folders = || std::fs::read_dir(dir.path().join("cache/tmp")).unwrap().flatten();
+        while !folders().any(|entry| entry.path().is_dir()) {
+            host.clock.sleep(std::time::Duration::from_millis(1)).await;
+        }
+    };
+    let first = base::host::race(cache.get(&name, PullPolicy::IfNotPresent, None), begun).await;
+    assert!(matches!(first, base::host::Either::Right(())), "it is given up while it is unpacked");
+    let image = cache.get(&name, PullPolicy::IfNotPresent, None).await.unwrap();
+    let unpacked = std::fs::read_dir(cache.layers().join(&image.layers[0])).unwrap();
+    assert_eq!(unpacked.count(), FILES);
+}
