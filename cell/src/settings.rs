@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use serde_json::Value;
 use store::cell::CellError;
 use store::kept::Kept;
 use store::object::ObjectKey;
@@ -39,18 +38,7 @@ impl Inner {
             namespace: NAMESPACE.into(),
             name: name.into(),
         });
-        let mut settings = TenantConfig::default();
-        for (key, map) in self.store.objects(keys).await? {
-            let Some(map) = map else { continue };
-            let data = map["data"].as_object().into_iter().flatten();
-            let text = |(k, v): (&String, &Value)| Some((k.clone(), v.as_str()?.to_owned()));
-            let data = data.filter_map(text).collect();
-            match key.name.as_str() {
-                "feature-flags" => settings.feature_flags = data,
-                "config-defaults" => settings.config_defaults = data,
-                _ => drop(settings.others.insert(key.name, data)),
-            }
-        }
-        Ok(settings)
+        let found = self.store.objects(keys).await?;
+        Ok(TenantConfig::of(found.iter().filter_map(|(key, map)| Some((key.name.as_str(), map.as_ref()?)))))
     }
 }

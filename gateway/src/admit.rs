@@ -15,14 +15,13 @@ use store::cell::{
 };
 use store::quota::COUNTED;
 use store::tenant::{Namespace, Surroundings};
-use tekton::api::config::TenantConfig;
+use tekton::api::config::{TenantConfig, data};
 use tekton::api::{decode, defaults, hint, validate};
 use tenancy::placement::{self, CellView, Request};
 use tenancy::residency::Residency;
 
 use crate::app::Admission;
 use crate::objects::At;
-use crate::settings::data;
 
 /// The name under which the reference refuses objects; clients show it.
 const WEBHOOK: &str = "validation.webhook.pipeline.tekton.dev";
@@ -39,18 +38,18 @@ const OURS: [&str; 10] =
 /// One request's admission.
 pub(crate) struct Admit<'a> {
     pub at: &'a At<'a>,
-    pub around: &'a Arc<Surroundings>,
+    pub around: &'a Surroundings,
     /// The tenant's settings, once something has asked for them.
     settings: OnceCell<Arc<TenantConfig>>,
 }
 
 impl<'a> Admit<'a> {
-    pub(crate) fn new(at: &'a At<'a>, around: &'a Arc<Surroundings>) -> Self {
+    pub(crate) fn new(at: &'a At<'a>, around: &'a Surroundings) -> Self {
         Self { at, around, settings: OnceCell::new() }
     }
 
     fn settings(&self) -> &TenantConfig {
-        self.settings.get_or_init(|| self.at.app.settings.of(self.around))
+        self.settings.get_or_init(|| self.around.make(config))
     }
 
     /// How strictly the schema's required fields are taken: Tekton's own defaulting fills many of them.
@@ -142,6 +141,12 @@ fn refused(webhook: &str, why: &dyn std::fmt::Display) -> Status {
 
 fn denied(webhook: &str, step: &str, why: &dyn std::fmt::Display) -> Status {
     Status::bad_request(format!("admission webhook \"{webhook}\" denied the request: {step} failed: {why}"))
+}
+
+/// A tenant's settings.
+fn config(around: &Surroundings) -> TenantConfig {
+    let maps = [("feature-flags", &around.feature_flags), ("config-defaults", &around.config_defaults)];
+    TenantConfig::of(maps.into_iter().filter_map(|(name, map)| Some((name, map.as_ref()?))))
 }
 
 /// Claims that a new run's workspaces name.

@@ -12,7 +12,6 @@ use tenancy::token::KeySet;
 use crate::authn::Believed;
 use crate::cells::Cells;
 use crate::metrics::Counts;
-use crate::settings::Settings;
 
 /// What is done to objects before they are stored.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -44,8 +43,6 @@ pub struct App {
     pub admin: AdminStore,
     /// What is done to objects before they are stored.
     pub admission: Admission,
-    /// Tenants' settings, as they were read.
-    pub settings: Settings,
     /// Tokens that were verified, until they expire.
     pub believed: Believed,
     /// What was done.
@@ -95,7 +92,6 @@ impl App {
             keys: parts.keys,
             audience: parts.audience,
             admission: parts.admission,
-            settings: Settings::default(),
             believed: Believed::default(),
             counts: Counts::default(),
             commits: parts.commits,

@@ -6,7 +6,7 @@
 //! the caller is known; every route has a rule; one write per request, and never a wait for a cell on the way
 //! to it; every refusal is a Kubernetes `Status`.
 //! **Read in this order:** [`entry`] (a request's way in), [`route`], [`authn`], [`homes`], [`objects`] with [`admit`],
-//! [`settings`], [`watch`], [`logs`], [`cells`], [`info`], [`reviews`], [`why`], [`admin`].
+//! [`watch`], [`logs`], [`cells`], [`info`], [`reviews`], [`why`], [`admin`].
 
 pub mod admin;
 pub mod admit;
@@ -24,7 +24,6 @@ pub mod metrics;
 pub mod objects;
 pub mod reviews;
 pub mod route;
-pub mod settings;
 mod trace;
 mod versions;
 pub mod watch;

@@ -54,9 +54,6 @@ impl FieldSet {
     }
 
     fn child(&mut self, element: &Element) -> &mut Self {
-        if !self.children.contains_key(element) {
-            self.children.insert(element.clone(), Self::default());
-        }
         self.children.entry(element.clone()).or_default()
     }
 

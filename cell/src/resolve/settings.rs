@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use store::object::ObjectKey;
+use tekton::api::config;
 use tekton::engine::time;
 
 use super::Resolver;
@@ -75,9 +76,7 @@ impl Settings {
         let mut maps: BTreeMap<String, Map> = BTreeMap::new();
         for (key, object) in objects {
             let Some(object) = object.filter(|_| key.kind == "configmaps") else { continue };
-            let data = object["data"].as_object().into_iter().flatten();
-            let data = data.filter_map(|(k, v)| Some((k.clone(), v.as_str()?.to_owned()))).collect();
-            maps.insert(key.name.clone(), data);
+            maps.insert(key.name.clone(), config::data(object));
         }
         Self { maps }
     }

@@ -1,8 +1,6 @@
 //! Create, update and patch. What a write does to an object is `apimachinery::write`'s; reading what is there, asking
 //! admission, storing, and trying again when somebody else was faster is done here.
 
-use std::sync::Arc;
-
 use apimachinery::meta;
 use apimachinery::names::SUFFIX_LEN;
 use apimachinery::status::Status;
@@ -98,7 +96,7 @@ fn prepare(
     at: &At<'_>,
     write: Write,
     old: Option<&Value>,
-    around: &Arc<Surroundings>,
+    around: &Surroundings,
 ) -> Result<Prepared, Refused> {
     let host = &at.app.host;
     let mut fresh = Fresh { uid: host.uuid(), random: [0; SUFFIX_LEN], now: Micros(host.clock.utc().0) };

@@ -49,20 +49,20 @@ pub(super) struct Writer {
 
 /// What is known of the row that an op is about.
 #[derive(PartialEq, Eq)]
-enum Looked {
+enum Lookup {
     /// Nobody has looked for it.
-    No,
+    Skipped,
     /// It is not there.
     Absent,
     /// It is there.
-    There { id: i64, revision: Revision, owner: Option<String> },
+    Present { id: i64, revision: Revision, owner: Option<String> },
 }
 
-impl Looked {
+impl Lookup {
     fn revision(&self) -> Option<Revision> {
         match self {
-            Self::There { revision, .. } => Some(*revision),
-            Self::No | Self::Absent => None,
+            Self::Present { revision, .. } => Some(*revision),
+            Self::Skipped | Self::Absent => None,
         }
     }
 }
@@ -223,15 +223,15 @@ impl Writer {
     }
 
     /// All preconditions against one state, before anything is applied; and the rows that were looked for.
-    fn check(&self, ops: &[Op]) -> rusqlite::Result<Result<Vec<Looked>, TxnError>> {
+    fn check(&self, ops: &[Op]) -> rusqlite::Result<Result<Vec<Lookup>, TxnError>> {
         let mut all = Vec::with_capacity(ops.len());
         for (index, op) in ops.iter().enumerate() {
-            let mut looked = Looked::No;
+            let mut lookup = Lookup::Skipped;
             match op {
                 Op::Put { pre: Pre::Any, .. } | Op::Delete { pre: Pre::Any, .. } => {}
                 Op::Put { key, pre, .. } | Op::Delete { key, pre, .. } | Op::Check { key, pre } => {
-                    looked = self.look(key)?;
-                    if !holds(*pre, looked.revision()) {
+                    lookup = self.look_up(key)?;
+                    if !holds(*pre, lookup.revision()) {
                         let current = self.row(key)?.map(Box::new);
                         return Ok(Err(TxnError::Conflict { op: index, current }));
                     }
@@ -243,7 +243,7 @@ impl Writer {
                     }
                 }
             }
-            all.push(looked);
+            all.push(lookup);
         }
         Ok(Ok(all))
     }
@@ -253,13 +253,13 @@ impl Writer {
         Ok(find.query_row([name], |r| r.get(0)).optional()?.unwrap_or(0))
     }
 
-    fn look(&self, key: &RowKey) -> rusqlite::Result<Looked> {
+    fn look_up(&self, key: &RowKey) -> rusqlite::Result<Lookup> {
         let sql = "SELECT id, rev, owner FROM rows WHERE tbl = ?1 AND part = ?2 AND key = ?3";
         let mut find = self.connection.prepare_cached(sql)?;
         let found = find.query_row(params![key.table.number(), key.partition, key.key], |r| {
-            Ok(Looked::There { id: r.get(0)?, revision: Revision(r.get(1)?), owner: r.get(2)? })
+            Ok(Lookup::Present { id: r.get(0)?, revision: Revision(r.get(1)?), owner: r.get(2)? })
         });
-        Ok(found.optional()?.unwrap_or(Looked::Absent))
+        Ok(found.optional()?.unwrap_or(Lookup::Absent))
     }
 
     fn row(&self, key: &RowKey) -> rusqlite::Result<Option<Row>> {
@@ -277,30 +277,30 @@ impl Writer {
         .optional()
     }
 
-    fn apply(&self, micros: i64, ops: &[Op], found: Vec<Looked>) -> rusqlite::Result<Vec<Revision>> {
+    fn apply(&self, micros: i64, ops: &[Op], found: Vec<Lookup>) -> rusqlite::Result<Vec<Revision>> {
         let mut ordinal = 0;
         let mut out = Vec::with_capacity(ops.len());
         let mut touched = BTreeSet::new();
-        for (op, mut looked) in ops.iter().zip(found) {
+        for (op, mut lookup) in ops.iter().zip(found) {
             let revision = Revision::at(micros, ordinal);
             if let Op::Put { key, .. } | Op::Delete { key, .. } = op
-                && (!touched.insert(key) || key.table == Table::Object && looked == Looked::No)
+                && (!touched.insert(key) || key.table == Table::Object && lookup == Lookup::Skipped)
             {
-                looked = self.look(key)?;
+                lookup = self.look_up(key)?;
             }
             match op {
                 Op::Put { key, owner, body, prev, .. } => {
-                    self.put(key, &looked, revision, owner.as_deref(), body)?;
+                    self.put(key, &lookup, revision, owner.as_deref(), body)?;
                     if key.table == Table::Object {
-                        let there = looked != Looked::Absent;
+                        let there = lookup != Lookup::Absent;
                         self.log(key, revision, i64::from(there), body, prev.as_deref())?;
                         ordinal += 1;
                     }
                 }
-                Op::Delete { key, .. } if key.table != Table::Object => self.delete(key, &looked)?,
+                Op::Delete { key, .. } if key.table != Table::Object => self.delete(key, &lookup)?,
                 Op::Delete { key, last, .. } => {
                     if let Some(there) = self.row(key)? {
-                        self.delete(key, &looked)?;
+                        self.delete(key, &lookup)?;
                         let body = last.as_ref().unwrap_or(&there.body);
                         self.log(key, revision, 2, body, Some(&there.body))?;
                         ordinal += 1;
@@ -319,8 +319,8 @@ impl Writer {
         Ok(out)
     }
 
-    fn delete(&self, key: &RowKey, looked: &Looked) -> rusqlite::Result<()> {
-        if let Looked::There { id, .. } = looked {
+    fn delete(&self, key: &RowKey, lookup: &Lookup) -> rusqlite::Result<()> {
+        if let Lookup::Present { id, .. } = lookup {
             let mut delete = self.connection.prepare_cached("DELETE FROM rows WHERE id = ?1")?;
             return delete.execute([id]).map(drop);
         }
@@ -332,22 +332,22 @@ impl Writer {
     fn put(
         &self,
         key: &RowKey,
-        looked: &Looked,
+        lookup: &Lookup,
         revision: Revision,
         owner: Option<&str>,
         body: &[u8],
     ) -> rusqlite::Result<()> {
-        match looked {
+        match lookup {
             // An owner that stays leaves its index alone.
-            Looked::There { id, owner: before, .. } if before.as_deref() == owner => {
+            Lookup::Present { id, owner: before, .. } if before.as_deref() == owner => {
                 let sql = "UPDATE rows SET rev = ?2, body = ?3 WHERE id = ?1";
                 self.connection.prepare_cached(sql)?.execute(params![id, revision.0, body])?;
             }
-            Looked::There { id, .. } => {
+            Lookup::Present { id, .. } => {
                 let sql = "UPDATE rows SET rev = ?2, owner = ?3, body = ?4 WHERE id = ?1";
                 self.connection.prepare_cached(sql)?.execute(params![id, revision.0, owner, body])?;
             }
-            Looked::Absent | Looked::No => {
+            Lookup::Absent | Lookup::Skipped => {
                 let sql =
                     "INSERT INTO rows (tbl, part, key, rev, owner, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
                     ON CONFLICT (tbl, part, key) DO UPDATE SET rev = ?4, owner = ?5, body = ?6";

@@ -3,7 +3,8 @@
 //! A create asks for it every time; it changes a few times a minute. Bells say when. They are hints, so what must
 //! not be stale (the namespace) is checked again by the transaction that relies on it, and nothing is kept long.
 
-use std::sync::Arc;
+use std::any::Any;
+use std::sync::{Arc, OnceLock};
 
 use serde_json::Value;
 use tenancy::access::Grant;
@@ -44,9 +45,16 @@ pub struct Surroundings {
     /// What cells say of themselves.
     pub cells: Vec<cell::CellRow>,
     namespace_row: Option<(crate::backend::RowKey, Revision)>,
+    made: OnceLock<Arc<dyn Any + Send + Sync>>,
 }
 
 impl Surroundings {
+    /// What `make` makes of them: once, and kept for as long as they are. One type only is kept; others are made anew.
+    pub fn make<T: Any + Send + Sync>(&self, make: impl Fn(&Self) -> T) -> Arc<T> {
+        let made = self.made.get_or_init(|| Arc::new(make(self))).clone();
+        made.downcast().unwrap_or_else(|_| Arc::new(make(self)))
+    }
+
     /// Lets a transaction pass only while the namespace is as it was seen.
     pub(super) fn guard(&self) -> Option<Op> {
         let (key, revision) = self.namespace_row.clone()?;
@@ -123,6 +131,7 @@ impl TenantStore {
             tenant: first(3).and_then(|row| decode(&row.body).ok()),
             cells: cells.iter().filter_map(|row| decode(&row.body).ok()).collect(),
             namespace_row: found.map(|row| (row.key.clone(), row.revision)),
+            made: OnceLock::new(),
         })
     }
 }

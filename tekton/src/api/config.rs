@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use apimachinery::field_error::quote;
+use serde_json::Value;
 
 /// A tenant's settings. Absent keys mean the reference's defaults.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -13,6 +14,27 @@ pub struct TenantConfig {
     pub config_defaults: BTreeMap<String, String>,
     /// Data of the other ConfigMaps, by name.
     pub others: BTreeMap<String, BTreeMap<String, String>>,
+}
+
+impl TenantConfig {
+    /// The settings in these ConfigMaps, by name.
+    pub fn of<'a>(maps: impl IntoIterator<Item = (&'a str, &'a Value)>) -> Self {
+        let mut out = Self::default();
+        for (name, map) in maps {
+            match name {
+                "feature-flags" => out.feature_flags = data(map),
+                "config-defaults" => out.config_defaults = data(map),
+                _ => drop(out.others.insert(name.to_owned(), data(map))),
+            }
+        }
+        out
+    }
+}
+
+/// The data of a ConfigMap.
+pub fn data(map: &Value) -> BTreeMap<String, String> {
+    let entries = map["data"].as_object().into_iter().flatten();
+    entries.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect()
 }
 
 /// Why the data of a ConfigMap cannot be taken, in the reference's words.
